@@ -1,0 +1,146 @@
+"""The network: one encoder, and three heads on its token states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from detente.codebook import Codebook
+
+OUTSIDE, BEGIN, INSIDE = 0, 1, 2  # classes of the voice head
+NARRATOR_TOKEN = 0  # the narrator is the voice whose mention is the first token
+
+
+class DetenteConfig(PretrainedConfig):
+    """Architecture and label sets of a `DetenteModel`.
+
+    Args:
+        encoder: configuration of the encoder, as `AutoConfig` writes it (with its `model_type`).
+        codebook: the codebook as a mapping; None is the built-in one.
+        window_tokens, overlap_tokens: how long paragraphs are cut, in tokens.
+        head_dropout: dropout before each head while training, in [0, 1).
+    """
+
+    model_type = "detente"
+
+    def __init__(
+        self,
+        encoder: Mapping[str, Any] | None = None,
+        codebook: Mapping[str, Any] | None = None,
+        window_tokens: int = 384,
+        overlap_tokens: int = 64,
+        head_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        self.encoder = dict(encoder) if encoder is not None else {"model_type": "bert"}
+        self.codebook = dict(codebook) if codebook is not None else Codebook.default().to_dict()
+        self.window_tokens = window_tokens
+        self.overlap_tokens = overlap_tokens
+        self.head_dropout = head_dropout
+        super().__init__(**kwargs)
+
+    def encoder_config(self) -> PretrainedConfig:
+        """The encoder's own configuration object."""
+        values = dict(self.encoder)
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+@dataclass
+class DetenteOutput(ModelOutput):
+    """What a forward pass gives.
+
+    Attributes:
+        topics: logits, (B, K).
+        voices: logits of outside, begin, inside, (B, T, 3).
+        stances: logits for the mentions that were asked for, (B, M, S); None if none were.
+        states: token states, (B, T, D).
+        pooled: mean of the token states that are no padding, (B, D).
+    """
+
+    topics: Tensor | None = None
+    voices: Tensor | None = None
+    stances: Tensor | None = None
+    states: Tensor | None = None
+    pooled: Tensor | None = None
+
+
+class DetenteModel(PreTrainedModel):
+    """Encoder, topic head, voice head and stance head; a plain `transformers` model.
+
+    Works over any encoder that `AutoModel` loads and that returns `last_hidden_state`.
+    """
+
+    config_class = DetenteConfig
+    base_model_prefix = "encoder"
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: DetenteConfig) -> None:
+        super().__init__(config)
+        encoder_config = config.encoder_config()
+        encoder_config._attn_implementation = config._attn_implementation
+        self.encoder = AutoModel.from_config(encoder_config)
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None  # the heads read token states; a pooler would be dead weight
+        codebook = Codebook.from_dict(config.codebook)
+        width = encoder_config.hidden_size
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.topic_head = nn.Linear(width, len(codebook.topics))
+        self.voice_head = nn.Linear(width, 3)
+        self.stance_head = nn.Sequential(
+            nn.Linear(2 * width, width),
+            nn.GELU(),
+            nn.Dropout(config.head_dropout),
+            nn.Linear(width, len(codebook.stances)),
+        )
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        mentions: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> DetenteOutput | tuple[Tensor, ...]:
+        """One pass over padded windows.
+
+        Args:
+            input_ids: token ids, (B, T).
+            attention_mask: 1 for tokens, 0 for padding, (B, T); None is all ones.
+            mentions: token spans [first, end) whose stance is wanted, (B, M, 2); empty spans fill up rows.
+            return_dict: False gives a tuple, for tracing; default is the configuration's.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.to(states.dtype).unsqueeze(-1)  # (B, T, 1)
+        pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)  # (B, D)
+        output = DetenteOutput(
+            topics=self.topic_head(self.dropout(pooled)),
+            voices=self.voice_head(self.dropout(states)),
+            stances=None if mentions is None else self.stance_logits(states, pooled, mentions),
+            states=states,
+            pooled=pooled,
+        )
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if use_dict else output.to_tuple()
+
+    def stance_logits(self, states: Tensor, pooled: Tensor, mentions: Tensor) -> Tensor:
+        """Stance logits (B, M, S) from token states (B, T, D), pooled states (B, D) and token spans (B, M, 2)."""
+        position = torch.arange(states.shape[1], device=states.device)  # (T,)
+        inside = (position >= mentions[..., :1]) & (position < mentions[..., 1:])  # (B, M, T)
+        weight = inside.to(states.dtype)
+        mention = weight @ states / weight.sum(-1, keepdim=True).clamp(min=1)  # (B, M, D)
+        paragraph = pooled.unsqueeze(1).expand(-1, mentions.shape[1], -1)  # (B, M, D)
+        return self.stance_head(self.dropout(torch.cat([mention, paragraph], dim=-1)))  # type: ignore[no-any-return]
+
+
+AutoConfig.register("detente", DetenteConfig)
+AutoModel.register(DetenteConfig, DetenteModel)

@@ -1,0 +1,1 @@
+"""Fine-tuning, evaluation and calibration of detente models; the console command `detente` starts here."""

@@ -1,0 +1,199 @@
+"""`transformers.Trainer` with our loss, our metrics after each epoch, and a display of what is left."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from detente_training.config import TrainingConfig
+from detente_training.objective import losses
+
+Metrics = dict[str, float]
+
+
+class DetenteTrainer(Trainer):
+    """A Trainer that minimises the sum of the head losses and scores whole validation paragraphs."""
+
+    checkpointing: PeriodicCheckpoint
+
+    def __init__(
+        self,
+        *args: Any,
+        settings: TrainingConfig,
+        score: Callable[[nn.Module], Metrics] | None,
+        **kwargs: Any,
+    ) -> None:
+        self.settings = settings
+        self.score = score
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over each batch's own labels
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor | tuple[Tensor, Any]:
+        outputs = model(**{name: inputs[name] for name in ("input_ids", "attention_mask", "mentions")})
+        weights = self.settings.loss_weights
+        total = sum(getattr(weights, name) * value for name, value in losses(outputs, inputs).items())
+        return (total, outputs) if return_outputs else total
+
+    @property
+    def network(self) -> nn.Module:
+        assert self.model is not None
+        return self.model
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = parameter_groups(model or self.network, self.settings)
+            fused = self.args.device.type in ("cpu", "cuda")
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=fused)
+        return self.optimizer
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Metrics:
+        assert self.score is not None
+        self.network.eval()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.score(self.network).items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def parameter_groups(model: nn.Module, settings: TrainingConfig) -> list[dict[str, Any]]:
+    """Parameters with their learning rate and weight decay.
+
+    The heads have their own rate. The encoder's falls by `layer_decay` from each layer to the one below it,
+    the embeddings counting as the lowest. Biases and norms are not decayed.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    layer_of = {name: re.search(r"\.(?:layers?|h|blocks)\.(\d+)\.", name) for name, _ in named}
+    depth = 1 + max((int(m.group(1)) for m in layer_of.values() if m), default=-1)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if name.startswith(("topic_head", "voice_head", "stance_head")):
+            rate = settings.head_learning_rate
+        else:
+            match = layer_of[name]
+            # Above the embeddings, whatever belongs to no layer (a final norm) goes with the top one.
+            above = int(match.group(1)) + 1 if match else 0 if "embed" in name else depth
+            rate = settings.learning_rate * settings.layer_decay ** (depth - above)
+        decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+
+class PeriodicCheckpoint(TrainerCallback):
+    """Saves a checkpoint every so many steps, beside the one that each epoch ends with.
+
+    The first Ctrl-C finishes the step at hand, saves and stops; a second one stops at once.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.interrupted = False
+        self._before: Any = None
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        try:
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        except ValueError:  # not in the main thread, where no signals arrive
+            self._before = None
+
+    def _interrupt(self, _: int, __: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def on_step_end(self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: Any) -> None:
+        if state.global_step % self.every == 0:
+            control.should_save = True
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+class ProgressDisplay(TrainerCallback):
+    """A live bar with loss and time left on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console, every_seconds: float = 30.0) -> None:
+        self.console = console
+        self.every_seconds = every_seconds
+        self._progress: Progress | None = None
+        self._begun = self._printed = 0.0
+        self._from_step = 0
+        self._loss = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._begun = self._printed = time.monotonic()
+        self._from_step = state.global_step
+        if self.console.is_terminal:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("epoch {task.fields[epoch]:.2f}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[loss]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._task = self._progress.add_task(
+                "train", total=state.max_steps, completed=state.global_step, epoch=0.0, loss=""
+            )
+            self._progress.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=state.global_step, epoch=state.epoch, loss=self._loss)
+            return
+        now = time.monotonic()
+        if now - self._printed >= self.every_seconds:
+            self._printed = now
+            left = (now - self._begun) / (state.global_step - self._from_step) * (state.max_steps - state.global_step)
+            self.console.print(
+                f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f} {self._loss}, "
+                f"about {left / 60:.0f} min left"
+            )
+
+    def on_log(
+        self,
+        _: TrainingArguments,
+        state: TrainerState,
+        __: TrainerControl,
+        logs: Metrics | None = None,
+        **___: Any,
+    ) -> None:
+        logs = logs or {}
+        if "loss" in logs:
+            self._loss = f"loss {logs['loss']:.3f}"
+        figures = {k.removeprefix("eval_"): v for k, v in logs.items() if k.startswith("eval_")}
+        if figures:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            self.console.print(f"epoch {state.epoch:.0f}  validation  {shown}")
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
