@@ -12,6 +12,7 @@ P(within {}), engagement = P(within {e}) - neutral, pressure likewise, mixed = t
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -127,55 +128,68 @@ def find_mentions(voice_logits: npt.ArrayLike, window: Window, calibration: Cali
     return tuple(found)
 
 
+def _reach(window: Window) -> tuple[float, float]:
+    """First and last character (exclusive) that a window holds; infinite where the paragraph begins and ends."""
+    covered = window.offsets[window.offsets[:, 1] > window.offsets[:, 0]]
+    left = -np.inf if window.part == 0 else float(covered[0, 0]) if len(covered) else np.inf
+    right = np.inf if window.part == window.parts - 1 else float(covered[-1, 1]) if len(covered) else -np.inf
+    return left, right
+
+
 def margin(window: Window, start: int, end: int) -> float:
     """Characters between a span and the nearest edge of the window inside its paragraph; below 0 if not held."""
-    covered = window.offsets[window.offsets[:, 1] > window.offsets[:, 0]]
-    if not len(covered):
-        return -1.0
-    left = np.inf if window.part == 0 else start - float(covered[0, 0])
-    right = np.inf if window.part == window.parts - 1 else float(covered[-1, 1]) - end
-    return min(left, right)
+    left, right = _reach(window)
+    return min(start - left, right - end)
 
 
-def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Narrows token offsets to whole words; byte-level tokens carry blanks, and a token may end in punctuation."""
-    spans = words(text[start:end])
-    while len(spans) > 1 and text[start + spans[-1][0]] in _AFTER_A_MENTION:
-        spans.pop()
-    return (start + spans[0][0], start + spans[-1][1]) if spans else None
+def _whole_words(text: str, spans: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
+    """Token offsets -> those of the words (`spans`, in order) that they touch, without closing signs; None if none.
+
+    Byte-level tokens carry blanks, a token may end in punctuation, and a window's edge may cut a word.
+    """
+    first = bisect_right(spans, start, key=lambda span: span[1])
+    last = bisect_left(spans, end, key=lambda span: span[0]) - 1
+    while last > first and text[spans[last][0]] in _AFTER_A_MENTION:
+        last -= 1
+    return (spans[first][0], spans[last][1]) if first <= last else None
 
 
 def read_paragraph(text: str, parts: Sequence[tuple[Window, WindowLogits]], calibration: Calibration) -> Reading:
     """Merges the windows of one paragraph into probabilities.
 
     Topics: maximum of the probability over the windows. Narrator: the first window. Other voices: by character
-    offset, from the window in which the mention stands furthest from an edge.
+    offset, from the window in which the mention stands furthest from an edge. A model without stances (a codebook
+    of topics alone) has no voices.
     """
     topics = np.max([sigmoid(logits.topics / calibration.topic_temperature) for _, logits in parts], axis=0)
     narrator: list[Candidate] = []
     spans: dict[tuple[int, int], tuple[float, Candidate]] = {}
+    word_spans = words(text)
+    lefts, rights = np.array([_reach(window) for window, _ in parts]).T
     for window, logits in parts:
-        probabilities = (
-            softmax(logits.stances / calibration.stance_temperature) if len(logits.mentions) else logits.stances
-        )
+        if not logits.stances.size:
+            continue
+        probabilities = softmax(logits.stances / calibration.stance_temperature)
         for mention, stances in zip(logits.mentions, probabilities, strict=True):
             if mention.first == 0 and mention.end == 1 and not window.heads[0]:
                 narrator.append(Candidate(None, None, mention.presence, stances))
                 continue
-            trimmed = _trim(text, int(window.offsets[mention.first, 0]), int(window.offsets[mention.end - 1, 1]))
-            if trimmed is None:
+            offsets = int(window.offsets[mention.first, 0]), int(window.offsets[mention.end - 1, 1])
+            span = _whole_words(text, word_spans, *offsets)
+            if span is None:
                 continue
-            distance = margin(window, *trimmed)
-            if any(margin(other, *trimmed) > distance for other, _ in parts if other is not window):
-                continue
-            if trimmed not in spans or spans[trimmed][0] < distance:
-                spans[trimmed] = (distance, Candidate(*trimmed, mention.presence, stances))
-    kept: list[Candidate] = []
-    for candidate in sorted((c for _, c in spans.values()), key=lambda c: -c.presence):
+            distance = margin(window, *span)
+            if np.minimum(span[0] - lefts, rights - span[1]).max() > distance:
+                continue  # another window sees more of what is around it
+            if span not in spans or spans[span][0] < distance:
+                spans[span] = (distance, Candidate(*span, mention.presence, stances))
+    kept: list[tuple[int, int, Candidate]] = []  # in text order
+    for (start, end), (_, candidate) in sorted(spans.items(), key=lambda item: (-item[1][1].presence, item[0])):
         # Two windows may cut one mention differently; the likelier reading stays.
-        if all(candidate.end <= other.start or other.end <= candidate.start for other in kept):  # type: ignore[operator]
-            kept.append(candidate)
-    return Reading(topics, (*narrator, *sorted(kept, key=lambda c: c.start or 0)), len(parts))
+        place = bisect_left(kept, start, key=lambda other: other[0])
+        if (place == 0 or kept[place - 1][1] <= start) and (place == len(kept) or end <= kept[place][0]):
+            kept.insert(place, (start, end, candidate))
+    return Reading(topics, (*narrator, *(candidate for _, _, candidate in kept)), len(parts))
 
 
 def paragraph_stance(candidates: Sequence[Candidate], codebook: Codebook) -> dict[str, float]:

@@ -36,7 +36,7 @@ _SLUG = re.compile(
 _TURN = re.compile(r"(?:[A-Z][A-Z.,'\u2019 -]{0,60}|Q|A)\s?:\s*\S")  # "MR. KOWALSKI: ...", "Q: ...": a turn of speech
 _MARKDOWN_HEADING = re.compile(r"#{1,6}\s+(?=\S)")
 _HTML_START = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 _META_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _DOUBLE_BREAK = re.compile(r"(?:<br\s*/?>\s*){2,}", re.IGNORECASE)
@@ -277,8 +277,6 @@ def _page_blocks(html: str, name: str) -> Iterator[tuple[str, bool]]:
     """(text, is a heading) of every block of a page's article, in reading order."""
     import trafilatura
 
-    if is_blank(html):
-        return
     # Old pages part paragraphs by <br><br>, which the extraction would join; lone surrogates it cannot take.
     html, _ = clean(_DOUBLE_BREAK.sub("</p><p>", html))
     found = trafilatura.bare_extraction(html, include_comments=False, include_tables=True, deduplicate=False)

@@ -1,6 +1,7 @@
 """Paragraphs -> words -> overlapping token windows with character offsets -> padded batches.
 
-A word is a run of letters, digits and underscores, or one other visible character. Mentions begin and end at
+A word is a run of letters, digits and underscores, or one other visible character; combining accents belong to the
+letter before them. Mentions begin and end at
 words; the voice head is read at the first token of each word, so that it works over any tokenizer.
 """
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from detente.errors import DataError
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(r"\w[\w\u0300-\u036f]*|[^\w\s]")
 PAD_MULTIPLE = 16  # keeps matrix shapes few and aligned
 
 
@@ -58,26 +59,26 @@ class Batch:
     windows: tuple[Window, ...]
 
 
-def _word_heads(text: str, offsets: npt.NDArray[np.int64], special: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Marks, for each word, the first token that covers one of its characters.
+def _word_heads(
+    spans: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], special: npt.NDArray[np.bool_], opening: bool
+) -> npt.NDArray[np.bool_]:
+    """Marks, for each word of the text (W, 2), the first token (of T) that covers one of its characters.
 
     Byte-level tokenizers count a leading blank into a token, and some split a character over several tokens;
-    so a token belongs to the first word that ends after its start.
+    so a token belongs to the first word that ends after its start. A word that an earlier window began
+    (`opening` is False) has its head there.
     """
     heads = np.zeros(len(offsets), dtype=bool)
-    if not len(offsets):
-        return heads
-    spans = np.array(words(text), dtype=np.int64).reshape(-1, 2)
     if not len(spans):
         return heads
     word = np.searchsorted(spans[:, 1], offsets[:, 0], side="right")
+    real = ~special & (offsets[:, 1] > offsets[:, 0]) & (word < len(spans))
     last = -1
-    for token in range(len(offsets)):
-        if special[token] or offsets[token, 0] == offsets[token, 1] or word[token] >= len(spans):
-            continue
-        if offsets[token, 1] <= spans[word[token], 0]:  # blanks only
-            continue
-        if word[token] != last:
+    for token in np.flatnonzero(real).tolist():
+        first_character = spans[word[token], 0]
+        if last < 0 and not opening and offsets[token, 0] > first_character:
+            last = int(word[token])
+        if offsets[token, 1] > first_character and word[token] != last:  # else blanks only, or the word goes on
             heads[token] = True
             last = int(word[token])
     return heads
@@ -108,6 +109,7 @@ def windows(
         raise DataError(f"a window of {size} tokens with an overlap of {overlap} never advances; use a larger window")
     if not texts:
         return []
+    word_spans = [np.array(words(text), dtype=np.int64).reshape(-1, 2) for text in texts]
     encoded = tokenizer(
         list(texts),
         truncation=True,
@@ -119,6 +121,7 @@ def windows(
         return_attention_mask=False,
         return_token_type_ids=False,
         padding=False,
+        split_special_tokens=True,  # a text that says "[SEP]" says it in letters
         verbose=False,
     )
     owners: list[int] = encoded["overflow_to_sample_mapping"]
@@ -137,7 +140,7 @@ def windows(
                 parts=int(counts[owner]),
                 input_ids=np.array(encoded["input_ids"][row], dtype=np.int64),
                 offsets=offsets,
-                heads=_word_heads(texts[owner], offsets, special),
+                heads=_word_heads(word_spans[owner], offsets, special, opening=part == 0),
             )
         )
     return made

@@ -85,7 +85,8 @@ class DetenteModel(PreTrainedModel):
     def __init__(self, config: DetenteConfig) -> None:
         super().__init__(config)
         encoder_config = config.encoder_config()
-        encoder_config._attn_implementation = config._attn_implementation
+        if config._attn_implementation != "sdpa":  # the default, which not every encoder has; each chooses its own
+            encoder_config._attn_implementation = config._attn_implementation
         self.encoder = AutoModel.from_config(encoder_config)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # the heads read token states; a pooler would be dead weight
@@ -107,6 +108,7 @@ class DetenteModel(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         mentions: Tensor | None = None,
+        token_type_ids: Tensor | None = None,  # noqa: ARG002
         return_dict: bool | None = None,
     ) -> DetenteOutput | tuple[Tensor, ...]:
         """One pass over padded windows.
@@ -115,6 +117,7 @@ class DetenteModel(PreTrainedModel):
             input_ids: token ids, (B, T).
             attention_mask: 1 for tokens, 0 for padding, (B, T); None is all ones.
             mentions: token spans [first, end) whose stance is wanted, (B, M, 2); empty spans fill up rows.
+            token_type_ids: accepted because some tokenizers give it, and ignored: a paragraph is one segment.
             return_dict: False gives a tuple, for tracing; default is the configuration's.
         """
         if attention_mask is None:

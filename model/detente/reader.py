@@ -52,7 +52,7 @@ class Reader:
         parts: list[list[tuple[Window, WindowLogits]]] = [[] for _ in texts]
         stances: list[dict[Span, tuple[float, npt.NDArray[np.float64]]]] = [{} for _ in texts]
         cut = windows(texts, self.tokenizer, self.window_tokens, self.overlap_tokens)
-        wanted = [_marks_in(window, marked[window.paragraph]) if marked else {} for window in cut]
+        wanted = _place(cut, marked) if marked else [{} for _ in cut]
         place = {id(window): i for i, window in enumerate(cut)}
 
         def find(logits: npt.NDArray[np.float32], window: Window) -> list[Mention]:
@@ -80,6 +80,32 @@ class Reader:
             asked_for = marked[index] if marked else ()
             readings.append((reading, [stances[index][span][1].tolist() for span in asked_for]))
         return readings
+
+
+def _place(cut: Sequence[Window], marked: Sequence[Sequence[Span]]) -> list[dict[Span, Mention]]:
+    """For each window the marked mentions to read in it: those that it holds.
+
+    A mention that every window cuts is read where most of it stands; one without a token, from the paragraph alone.
+    """
+    wanted = [_marks_in(window, marked[window.paragraph]) for window in cut]
+    held = {(window.paragraph, span) for window, marks in zip(cut, wanted, strict=True) for span in marks}
+    of_paragraph: dict[int, list[int]] = {}
+    for i, window in enumerate(cut):
+        of_paragraph.setdefault(window.paragraph, []).append(i)
+    for paragraph, spans in enumerate(marked):
+        for span in spans:
+            if (paragraph, span) not in held:
+                covered = {i: _tokens_on(cut[i], *span) for i in of_paragraph[paragraph]}
+                most = max(covered, key=lambda i: len(covered[i]))
+                first, end = (int(covered[most][0]), int(covered[most][-1]) + 1) if len(covered[most]) else (0, 0)
+                wanted[most][span] = Mention(first, end, 1.0)
+    return wanted
+
+
+def _tokens_on(window: Window, start: int, end: int) -> npt.NDArray[np.intp]:
+    """Indices of the tokens that touch the characters [start, end)."""
+    offsets = window.offsets
+    return np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0]))
 
 
 def _marks_in(window: Window, spans: Sequence[Span]) -> dict[Span, Mention]:

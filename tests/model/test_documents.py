@@ -59,9 +59,7 @@ def test_clean_keeps_every_offset(text: str) -> None:
     assert len(cleaned) == len(text)
     cleaned.encode("utf-8")
     assert replaced == (cleaned != text)
-    assert all(
-        a == b or ("\ud800" <= b <= "\udfff" and a == "\ufffd") for a, b in zip(cleaned, text, strict=True)
-    )
+    assert all(a == b or ("\ud800" <= b <= "\udfff" and a == "\ufffd") for a, b in zip(cleaned, text, strict=True))
 
 
 def test_blank_means_nothing_to_see() -> None:
@@ -223,7 +221,7 @@ def test_lone_surrogates_in_html() -> None:
     assert paragraph.text == f"{TALKS} \ufffd"
 
 
-@pytest.mark.parametrize("page", ["<html></html>", b"<html><body><p> </p></body></html>"])
+@pytest.mark.parametrize("page", ["", "<html></html>", b"<html><body><p> </p></body></html>"])
 def test_a_page_without_an_article(page: str | bytes) -> None:
     with pytest.raises(DataError, match="no article was found in this page"):
         article_from_html(page, "empty.html")

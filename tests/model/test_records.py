@@ -431,7 +431,7 @@ def test_seen_ids_over_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counts_add_up() -> None:
     counts = Counts()
     for kind in ("paragraph", "paragraph", "heading", "repeat"):
-        paragraph = Paragraph("x", kind, "d", 0, kind)  # type: ignore[arg-type]
+        paragraph = Paragraph("x", kind, "d", 0, kind)
         counts.read(paragraph)
         counts.written(ParagraphTags("x", "d", 0, kind, "x", tagged=kind == "paragraph"))
     counts.read(Rejected("a.jsonl", 3, "broken JSON: x at 7", "{"))

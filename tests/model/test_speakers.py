@@ -83,9 +83,7 @@ def test_shorter_forms_of_a_name_do_not_compete() -> None:
 
 
 def test_particles() -> None:
-    names = full_names(
-        ["It was led by Staffan de Mistura, and seen by Osama bin Laden and Ludwig van Beethoven."]
-    )
+    names = full_names(["It was led by Staffan de Mistura, and seen by Osama bin Laden and Ludwig van Beethoven."])
     assert names.resolve("de Mistura") == "Staffan de Mistura"
     assert names.resolve("Mistura") == "Staffan de Mistura"
     assert names.resolve("bin Laden") == "Osama bin Laden"

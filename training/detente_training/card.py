@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from detente.calibration import Calibration
@@ -18,7 +19,7 @@ LIMITS = """\
 - It gives the stance that a voice takes in the words of the paragraph; it does not know who said what elsewhere.
 - Irony, rhetorical questions, nested attribution and conditions are where it errs most.
 - A figure on a text unlike those it was measured on is a guess: label a sample of yours and run `detente evaluate`.
-- Probabilities are calibrated on the validation documents named below, not on your archive, whose shares differ.
+- Probabilities are calibrated on the validation documents named above, not on your archive, whose shares differ.
 
 **Not for**: judging persons, automated moderation or targeting, evidence in any proceeding, or any count that is
 printed without having been checked against a hand-labelled sample of the same texts."""
@@ -39,7 +40,7 @@ def model_card(
     """
     encoder = record["encoder"]
     sections = [
-        f"# {config.encoder} reader of {', '.join(codebook.topic_names)}; {', '.join(codebook.stance_names)}",
+        f"# {encoder_name(config.encoder)} reader of {', '.join(codebook.topic_names)}; {', '.join(codebook.stance_names)}",
         "A detente bundle: topics, voices and the stance of every voice, paragraph by paragraph. Load it with "
         "`detente tag --model FOLDER` or `Tagger.from_pretrained(FOLDER)`.",
         "## Made from",
@@ -89,7 +90,14 @@ def _portable(config: TrainConfig) -> TrainConfig:
     """The recipe without the folders of the machine that trained."""
     files, target = (tuple(map(source_name, paths)) for paths in (config.data.files, config.data.target))
     data = config.data.model_copy(update={"files": files, "target": target})
-    return config.model_copy(update={"output": "run", "data": data})
+    codebook = None if config.codebook is None else source_name(config.codebook)
+    update = {"encoder": encoder_name(config.encoder), "codebook": codebook, "output": "run", "data": data}
+    return config.model_copy(update=update)
+
+
+def encoder_name(name: str) -> str:
+    """A hub id as it is; of a local folder, the last part of its path."""
+    return source_name(name) if Path(name).expanduser().is_dir() else name
 
 
 def source_name(path: str) -> str:

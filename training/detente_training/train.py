@@ -23,12 +23,13 @@ import torch
 import transformers
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
-from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from detente.calibration import Calibration
 from detente.codebook import Codebook
-from detente.errors import DataError, DetenteError
+from detente.errors import ConfigError, DataError, DetenteError, MissingExtraError
 from detente.network import DetenteConfig, DetenteModel
 from detente_training.card import source_name
 from detente_training.config import TrainConfig
@@ -44,9 +45,11 @@ from detente_training.labelled import LabelledParagraph, assign_splits, read_sou
 from detente_training.metrics import evaluate
 from detente_training.predict import predict
 from detente_training.report import headline
-from detente_training.trainer import DetenteTrainer, PeriodicCheckpoint, ProgressDisplay
+from detente_training.trainer import DetenteTrainer, EarlyStopping, PeriodicCheckpoint, ProgressDisplay
 
 CHECKPOINTS = "checkpoints"
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 class InterruptedRunError(DetenteError):
@@ -76,9 +79,14 @@ def load_data(config: TrainConfig, codebook: Codebook) -> TrainingData:
     sources = {source: [split[p.id] for p in paragraphs] for source, paragraphs in sources.items()}
     train = [p for p in everything if p.split == "train"]
     validation = [p for f in config.data.deciding_files for p in sources[f] if p.split == "validation"]
-    tests = {
-        source_name(f): tuple(p for p in paragraphs if p.split == "test") for f, paragraphs in sources.items()
-    }
+    tests: dict[str, tuple[LabelledParagraph, ...]] = {}
+    for source, paragraphs in sources.items():
+        if found := tuple(p for p in paragraphs if p.split == "test"):
+            name, number = source_name(source), 1
+            while name in (*tests, "validation"):  # two files of one name in two folders
+                number += 1
+                name = f"{source_name(source)} ({number})"
+            tests[name] = found
     if not train or not validation:
         counts = {s: sum(p.split == s for p in everything) for s in ("train", "validation", "test")}
         raise DataError(
@@ -87,9 +95,23 @@ def load_data(config: TrainConfig, codebook: Codebook) -> TrainingData:
         )
     if config.data.max_paragraphs is not None and len(train) > config.data.max_paragraphs:
         train = random.Random(config.seed).sample(train, config.data.max_paragraphs)  # noqa: S311 - no secret
-    return TrainingData(
-        tuple(train), tuple(validation), {name: found for name, found in tests.items() if found}
-    )
+    _check_figure(config.training.select_by, validation)
+    return TrainingData(tuple(train), tuple(validation), tests)
+
+
+def _check_figure(name: str, validation: Sequence[LabelledParagraph]) -> None:
+    """Raises ConfigError where nothing is labelled that the figure choosing the checkpoint could be computed from."""
+    labelled = {
+        "topics_f1": any(p.topics for p in validation),
+        "voice_stance_f1": any(p.voices or p.narrator is not None for p in validation),
+        "paragraph_stance_f1": any(p.voices is not None and p.narrator_labelled for p in validation),
+    }
+    if not labelled.get(name, any(labelled.values())):
+        choices = ", ".join(f for f, there in labelled.items() if there)
+        remedy = f"choose by one of: mean, {choices}" if choices else "label some of them"
+        raise ConfigError(
+            f"`training.select_by` is {name}, but no validation paragraph has the labels for it; {remedy}"
+        )
 
 
 def new_model(
@@ -161,9 +183,7 @@ def make_trainer(
     console: Console,
 ) -> DetenteTrainer:
     settings = config.training
-    rows = training_windows(
-        data.train, tokenizer, codebook, config.model.window_tokens, config.model.overlap_tokens
-    )
+    rows = training_windows(data.train, tokenizer, codebook, config.model.window_tokens, config.model.overlap_tokens)
 
     def score(network: Any) -> dict[str, float]:
         reader = make_reader(network, tokenizer, codebook, Calibration())
@@ -171,7 +191,8 @@ def make_trainer(
         figures = headline(report)
         chosen = ("topics_f1", "voice_stance_f1", "paragraph_stance_f1")
         known = [figures[name] for name in chosen if name in figures]
-        return figures | {"mean": float(np.mean(known))}
+        figures["mean"] = float(np.mean(known)) if known else 0.0
+        return {settings.select_by: 0.0} | figures  # a figure without a case in gold or predictions is undefined
 
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
@@ -192,12 +213,10 @@ def make_trainer(
         metric_for_best_model=settings.select_by,
         greater_is_better=True,
         logging_steps=20,
-        report_to=["tensorboard"] if settings.tensorboard else [],
+        report_to=[],
         disable_tqdm=True,
         seed=config.seed,
         data_seed=config.seed,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         label_names=["topic_labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -216,9 +235,29 @@ def make_trainer(
     trainer.add_callback(ProgressDisplay(console))
     trainer.checkpointing = PeriodicCheckpoint(settings.checkpoint_every_steps)
     trainer.add_callback(trainer.checkpointing)
-    if settings.early_stopping_patience:
-        trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
+    trainer.stopping = EarlyStopping(settings.select_by, settings.early_stopping_patience)
+    trainer.add_callback(trainer.stopping)
+    if settings.tensorboard:
+        trainer.add_callback(tensorboard_log(folder / TENSORBOARD))
     return trainer
+
+
+def tensorboard_log(folder: Path) -> Any:
+    """The callback that writes a TensorBoard log to `folder`.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+    """
+    from transformers.integrations import TensorBoardCallback
+
+    try:
+        callback = TensorBoardCallback()
+    except RuntimeError as error:
+        raise MissingExtraError(
+            '`training.tensorboard` needs a package that is not installed: pip install "detente[tensorboard]"'
+        ) from error
+    callback.logging_dir = str(folder)
+    return callback
 
 
 def train(config: TrainConfig, folder: Path, *, resume: bool = False, console: Console | None = None) -> Path:
@@ -227,14 +266,14 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, console: C
     Args:
         config: the whole configuration.
         folder: the run folder; must not hold a run unless `resume`.
-        resume: go on from the last checkpoint in `folder`.
+        resume: go on from the last checkpoint in `folder`; from the start where it has none.
         console: where progress is shown; default is standard error.
 
     Returns:
         The folder of the bundle, `folder/bundle`.
 
     Raises:
-        DetenteError: the folder holds another run, or nothing to resume; data or encoder that cannot be used.
+        DetenteError: the folder holds another run, or cannot be written; data or encoder that cannot be used.
         InterruptedRunError: Ctrl-C; a checkpoint was saved.
     """
     console = console or Console(stderr=True)
@@ -260,7 +299,12 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, console: C
     if config.lora is not None:
         add_lora(model, config)
     trainer = make_trainer(config, model, tokenizer, codebook, data, folder, console)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint is not None and trainer.stopping.has_ended(_state(checkpoint)):
+        trainer.take_best(checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    lines = (json.dumps(entry) + "\n" for entry in trainer.state.log_history)
+    (folder / LOG).write_text("".join(lines), encoding="utf-8")
     if trainer.checkpointing.interrupted:
         raise InterruptedRunError(
             f"stopped; the same command with --resume goes on from step {trainer.state.global_step}"
@@ -270,9 +314,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, console: C
     return finish(folder, config, record, model, tokenizer, codebook, data.validation, data.tests, console)
 
 
-def run_record(
-    config: TrainConfig, codebook: Codebook, encoder: ResolvedEncoder, data: TrainingData
-) -> dict[str, Any]:
+def run_record(config: TrainConfig, codebook: Codebook, encoder: ResolvedEncoder, data: TrainingData) -> dict[str, Any]:
     """What a run was made from: encoder, codebook, data with hashes, versions; kept in run folder and bundle."""
 
     def described(paragraphs: Sequence[LabelledParagraph]) -> dict[str, Any]:
@@ -317,8 +359,27 @@ def open_run(folder: Path, config: TrainConfig, record: dict[str, Any], resume: 
                 f"the run in {folder} was made from something else ({', '.join(changed)} changed); "
                 "restore it to resume, or name another folder with --output"
             )
-        return get_last_checkpoint(str(folder / CHECKPOINTS)) if (folder / CHECKPOINTS).is_dir() else None
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.write_text(same, encoding="utf-8")
-    described.write_text(json.dumps(record, indent=2), encoding="utf-8")
+        return last_checkpoint(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(same, encoding="utf-8")
+        described.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise DetenteError(f"cannot write the run folder {folder}: {error.strerror}") from error
+    return None
+
+
+def _state(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a run: a kill may have left one that is not."""
+    found = (folder / CHECKPOINTS).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    for checkpoint in sorted(found, key=lambda path: -int(path.name.rpartition("-")[2])):
+        try:
+            _state(str(checkpoint))  # it is written last
+        except (OSError, ValueError):
+            continue
+        return str(checkpoint)
     return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,8 +21,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from detente_training.config import TrainingConfig
 from detente_training.objective import losses
@@ -33,6 +40,7 @@ class DetenteTrainer(Trainer):
     """A Trainer that minimises the sum of the head losses and scores whole validation paragraphs."""
 
     checkpointing: PeriodicCheckpoint
+    stopping: EarlyStopping
 
     def __init__(
         self,
@@ -66,6 +74,25 @@ class DetenteTrainer(Trainer):
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=fused)
         return self.optimizer
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGrouped(
+            rows["length"], self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
+        )
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().train(*args, **kwargs)
+        except BaseException:  # the callbacks give back the terminal and Ctrl-C, whatever ended the training
+            self.callback_handler.on_train_end(self.args, self.state, self.control)
+            raise
+
+    def take_best(self, checkpoint: str) -> None:
+        """Loads the best weights of a training that was over when `checkpoint` was saved."""
+        self.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        folder = _best_checkpoint(self.args, self.state) or Path(checkpoint)
+        self.network.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
+
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Metrics:
         assert self.score is not None
         self.network.eval()
@@ -73,6 +100,30 @@ class DetenteTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class LengthGrouped(Sampler[int]):
+    """Rows in an order that brings rows of like length into one batch: a pure function of seed and epoch.
+
+    The sampler of transformers draws from the global generator, and a run that is resumed within an epoch cannot
+    know the state which that had when the epoch began.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = list(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
 
 
 def parameter_groups(model: nn.Module, settings: TrainingConfig) -> list[dict[str, Any]]:
@@ -98,6 +149,12 @@ def parameter_groups(model: nn.Module, settings: TrainingConfig) -> list[dict[st
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
 
+def _best_checkpoint(args: TrainingArguments, state: TrainerState) -> Path | None:
+    """The best checkpoint in the run folder, wherever that lay when the state was written."""
+    folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+    return folder if state.best_global_step and folder.is_dir() else None
+
+
 class PeriodicCheckpoint(TrainerCallback):
     """Saves a checkpoint every so many steps, beside the one that each epoch ends with.
 
@@ -109,7 +166,11 @@ class PeriodicCheckpoint(TrainerCallback):
         self.interrupted = False
         self._before: Any = None
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if best := _best_checkpoint(args, state):
+            state.best_model_checkpoint = str(best)
         try:
             self._before = signal.signal(signal.SIGINT, self._interrupt)
         except ValueError:  # not in the main thread, where no signals arrive
@@ -120,15 +181,50 @@ class PeriodicCheckpoint(TrainerCallback):
             raise KeyboardInterrupt
         self.interrupted = True
 
-    def on_step_end(self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: Any) -> None:
-        if state.global_step % self.every == 0:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # The last step of an epoch is saved when the epoch has been scored: a run resumed from before that would
+        # never score it.
+        if not _ends_epoch(state) and (self.interrupted or state.global_step % self.every == 0):
             control.should_save = True
         if self.interrupted:
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.interrupted and not _ends_epoch(state):  # stopped within the epoch: there is nothing to score yet
+            control.should_evaluate = control.should_save = False
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+
+def _ends_epoch(state: TrainerState) -> bool:
+    return state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
+
+
+class EarlyStopping(TrainerCallback):
+    """Stops when the last `patience` epochs brought no better figure than one before them; 0 never stops.
+
+    It keeps no count: it reads the log, which every checkpoint holds, so that a resumed run stops where an unbroken
+    one does.
+    """
+
+    def __init__(self, figure: str, patience: int) -> None:
+        self.figure = f"eval_{figure}"
+        self.patience = patience
+
+    def has_ended(self, state: TrainerState) -> bool:
+        """Whether nothing is left to train: every step is done, or the patience is."""
+        values = [entry[self.figure] for entry in state.log_history if self.figure in entry]
+        waited = len(values) - 1 - values.index(max(values)) if values else 0
+        return state.global_step >= state.max_steps or 0 < self.patience <= waited
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.has_ended(state):
+            control.should_training_stop = True
 
 
 class ProgressDisplay(TrainerCallback):
