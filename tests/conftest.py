@@ -1,4 +1,4 @@
-"""Tiny tokenizers, networks and bundles, built in memory: random weights, two layers, vocabularies of a few sentences."""
+"""Tiny tokenizers, networks and bundles, built in memory: random weights, two layers, words of a few sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ SENTENCES = (
     "Two soldiers were wounded by landmines at the border in August.",
     "Officials hope that talks will resume; nobody spoke of sanctions, missiles or prison camps.",
 )
-NARRATOR_BIAS = -0.5  # random heads are made to say now "voice", now "none"
+SEED = 20  # one with which the tiny BERT finds voices of all kinds, the narrator in some texts
 
 
 def _pieces(join: str, start: str) -> list[str]:
@@ -119,7 +119,7 @@ def _network(kind: str, tokenizer: PreTrainedTokenizerFast, window: int = 64, ov
         **own.get(kind, {}),
     )
     with torch.random.fork_rng():
-        torch.manual_seed(20)
+        torch.manual_seed(SEED)
         model = DetenteModel(
             DetenteConfig(encoder=encoder.to_dict(), window_tokens=window, overlap_tokens=overlap)
         ).eval()
@@ -127,19 +127,14 @@ def _network(kind: str, tokenizer: PreTrainedTokenizerFast, window: int = 64, ov
             for head in (model.topic_head, model.voice_head, *model.stance_head):
                 if isinstance(head, torch.nn.Linear):  # as small as they start, all probabilities would be alike
                     head.weight.normal_(std=0.7)
-            model.voice_head.bias.copy_(torch.tensor([1.0, NARRATOR_BIAS, 0.5]))
+            model.voice_head.bias.copy_(torch.tensor([1.0, -0.5, 0.5]))
     return model
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_progress_bars() -> Iterator[None]:
-    import sys
-
-    if "transformers" in sys.modules:  # tests that never load it need not wait for it
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    yield
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of encoder in turn."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +184,7 @@ def make_bundle(
             Calibration(topic_thresholds={"diplomacy": 0.4}, voice_threshold=0.3, narrator_threshold=0.6),
             metrics={"topics": {"f1": 0.5}},
             card="# A tiny model\n\nIts weights are random.\n",
-            record={"encoder": {"name": "tiny-bert"}, "train": {"paragraphs": 7}, "seed": 20},
+            record={"encoder": {"name": "tiny-bert"}, "train": {"paragraphs": 7}, "seed": SEED},
         )
         return folder
 

@@ -95,13 +95,15 @@ def find_bundle(name: str | Path) -> Path:
 
 def _download(name: str, choices: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = ["*.json", "*.safetensors", "*.yaml", "*.md", "*.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
+    except HFValidationError as error:
+        raise BundleError(f"there is no folder `{name}`, and it is no hub id either; {choices}") from error
     if not hub_in_reach():
         raise BundleError(f"the model `{name}` is not on this machine and no hub is in reach; {choices}")
     try:
@@ -129,7 +131,7 @@ def check_bundle(path: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["files"]
+        files: dict[str, str] = dict(manifest["files"])
         form = manifest["format"]
     except FileNotFoundError as error:
         raise BundleError(
@@ -162,12 +164,12 @@ def check_bundle(path: Path) -> dict[str, Any]:
 def quiet_loading() -> Iterator[None]:
     """Without the progress bar that transformers draws for a load of half a second."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_bundle(name: str | Path = DEFAULT_MODEL) -> Bundle:
@@ -183,7 +185,17 @@ def load_bundle(name: str | Path = DEFAULT_MODEL) -> Bundle:
         config = DetenteConfig.from_pretrained(path)
         if Codebook.from_dict(config.codebook).hash != codebook.hash:
             raise BundleError(f"{path}: {CODEBOOK} and {CONFIG} hold different codebooks; restore the bundle")
-        model = DetenteModel.from_pretrained(path, config=config, dtype=torch.float32, use_safetensors=True)
+        loaded: Any = DetenteModel.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        model, loading = loaded
+        # What the file lacks would be filled with random numbers.
+        lacking = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+        if lacking:
+            raise BundleError(
+                f"{path}: {WEIGHTS} does not fit the network of {CONFIG}, or this version of transformers: "
+                f"{len(lacking)} weights are missing, {lacking[0]} first; restore the bundle, or train it again"
+            )
         tokenizer = AutoTokenizer.from_pretrained(path)
     return Bundle(path, model, tokenizer, codebook, Calibration.from_json(path / CALIBRATION), manifest)
 
@@ -214,7 +226,10 @@ def save_bundle(
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with quiet_loading():
-            weights = {name: value.to(torch.float16) for name, value in model.state_dict().items()}
+            weights = {
+                name: value.to(torch.float16) if value.is_floating_point() else value
+                for name, value in model.state_dict().items()
+            }
             model.save_pretrained(building, state_dict=weights)
             tokenizer.save_pretrained(building)
         texts = {

@@ -17,7 +17,7 @@ from detente.errors import BundleError
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted constants of one model.
+    """Fitted constants of one model; as they stand here, those of a model that was not fitted.
 
     Attributes:
         topic_temperature, voice_temperature, narrator_temperature, stance_temperature: logits are divided by these
@@ -26,6 +26,9 @@ class Calibration:
         voice_threshold, narrator_threshold: smallest presence probability at which a voice is given.
         candidate_floor: presence probability under which a span is no candidate at all.
         low_confidence: a paragraph whose most probable stance is under this carries the flag `low_confidence`.
+
+    Raises:
+        BundleError: values that are no numbers or out of range; all are listed.
     """
 
     topic_temperature: float = 1.0
@@ -44,7 +47,11 @@ class Calibration:
             value = getattr(self, f"{name}_temperature")
             if not (_is_number(value) and value > 0):
                 problems.append(f"{name}_temperature must be a number above 0, not {value!r}")
-        probabilities = {f"topic_thresholds.{k}": v for k, v in self.topic_thresholds.items()}
+        probabilities: dict[str, Any] = {}
+        if isinstance(self.topic_thresholds, Mapping):
+            probabilities |= {f"topic_thresholds.{k}": v for k, v in self.topic_thresholds.items()}
+        else:
+            problems.append(f"topic_thresholds must name a threshold for each topic, not {self.topic_thresholds!r}")
         for name in ("voice_threshold", "narrator_threshold", "candidate_floor", "low_confidence"):
             probabilities[name] = getattr(self, name)
         for name, value in probabilities.items():

@@ -320,9 +320,8 @@ def info(
     console = Console(highlight=False)
     if models:
         for name, folder in shipped_models().items():
-            console.print(
-                f"{name}  {(folder / WEIGHTS).stat().st_size / 1e6:.0f} MB  {check_bundle(folder)['made_from']['encoder']['name']}"
-            )
+            encoder = check_bundle(folder).get("made_from", {}).get("encoder", {}).get("name", "unknown")
+            console.print(f"{name}  {(folder / WEIGHTS).stat().st_size / 1e6:.0f} MB  {encoder}", markup=False)
         return
     path = find_bundle(model)
     manifest = check_bundle(path)

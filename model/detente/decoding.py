@@ -79,7 +79,7 @@ class Reading:
 
 
 def sigmoid(logits: npt.ArrayLike) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))  # type: ignore[no-any-return]
+    return 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
 
 
 def softmax(logits: npt.ArrayLike) -> Floats:

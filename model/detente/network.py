@@ -17,7 +17,7 @@ OUTSIDE, BEGIN, INSIDE = 0, 1, 2  # classes of the voice head
 NARRATOR_TOKEN = 0  # the narrator is the voice whose mention is the first token
 
 
-class DetenteConfig(PretrainedConfig):
+class DetenteConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """Architecture and label sets of a `DetenteModel`.
 
     Args:
@@ -87,7 +87,7 @@ class DetenteModel(PreTrainedModel):
         encoder_config = config.encoder_config()
         if config._attn_implementation != "sdpa":  # the default, which not every encoder has; each chooses its own
             encoder_config._attn_implementation = config._attn_implementation
-        self.encoder = AutoModel.from_config(encoder_config)
+        self.encoder = AutoModel.from_config(encoder_config)  # type: ignore[no-untyped-call]
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # the heads read token states; a pooler would be dead weight
         codebook = Codebook.from_dict(config.codebook)

@@ -36,7 +36,7 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # one that computes: `meta` does not
     except (RuntimeError, AssertionError) as error:
         raise DetenteError(f"no device `{name}` on this machine; use auto, cpu, cuda, cuda:1, … or mps") from error
     return device
@@ -48,7 +48,7 @@ class TorchRuntime:
     def __init__(self, model: DetenteModel, device: torch.device | None = None) -> None:
         self.device = device or choose_device("cpu")
         self.model = model.eval()  # type: ignore[no-untyped-call]
-        self.model.to(self.device)  # type: ignore[arg-type]
+        self.model.to(self.device)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, find: FindMentions) -> list[WindowLogits]:

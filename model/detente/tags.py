@@ -25,7 +25,8 @@ class Voice:
         presence: probability that this voice is there, in [0, 1].
         stance: the stance chosen (the most probable one).
         stances: probability of each stance; sums to 1.
-        lean: P(pressure) - P(engagement) of this voice (last pole minus first), in [-1, 1]; None unless there are two poles.
+        lean: P(pressure) - P(engagement) of this voice (last pole minus first), in [-1, 1]; None unless there are
+            two poles.
     """
 
     mention: str

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Mark = Callable[..., LabelledParagraph]
 STANCES = {"e": "engagement", "p": "pressure", "m": "mixed", "n": "neutral"}
-WORDS = """the a in on of to and must said say that drills talks sanctions go stay while hotline open fleet sailed harvest
-rice was poor this year who will pay for more envoys ? . , " minister envoy king Varga Okoro Lindt Petrov"""
+WORDS = """the a in on of to and must said say that drills talks sanctions go stay while hotline open fleet sailed
+harvest rice was poor this year who will pay for more envoys ? . , " minister envoy king Varga Okoro Lindt Petrov"""
 SENTENCES = (
     ("{{e|%s}} said talks must go on.", ["diplomacy"], None),
     ("{{p|%s}} said sanctions must stay.", ["diplomacy"], None),
@@ -96,8 +96,9 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTr
 def corpus() -> list[LabelledParagraph]:
     """48 paragraphs of 8 documents, split by document: 5 train, 2 validation, 1 test."""
     made = []
-    for number, (speaker, split) in enumerate(zip(SPEAKERS, DOCUMENT_SPLITS, strict=True)):
+    for number, split in enumerate(DOCUMENT_SPLITS):
         for row, (sentence, topics, narrator) in enumerate(SENTENCES):
+            speaker = SPEAKERS[(number + row) % len(SPEAKERS)]
             text = sentence % (speaker[0].upper() + speaker[1:] if sentence.startswith("{") else speaker)
             made.append(
                 marked(
@@ -158,5 +159,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[...,
     from detente_training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    train(tiny_config("training.epochs=12", "training.early_stopping_patience=0"), folder)
+    sets = ("epochs=12", "batch_size=2", "learning_rate=5e-3", "early_stopping_patience=0")
+    train(tiny_config(*(f"training.{text}" for text in sets)), folder)
     return folder

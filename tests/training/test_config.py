@@ -71,9 +71,7 @@ def test_sets_are_yaml_and_the_last_wins() -> None:
 
 def test_a_set_can_take_a_section_away(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        "data:\n  files: [corpus]\ntraining:\nlora: {rank: 4}\n"
-    )  # `training:` with nothing under it
+    recipe.write_text("data:\n  files: [corpus]\ntraining:\nlora: {rank: 4}\n")  # `training:` with nothing under it
     config = load_config(recipe, ["lora=null"])
     assert config.lora is None
     assert config.training.epochs == 3
@@ -112,8 +110,7 @@ def test_every_mistake_is_listed_in_the_users_words() -> None:
         "`training.warmup_ratio` must be a number (at least 0 and below 1), not nan",
         "`training.weight_decay` must be a number (at least 0 and below 1), not nothing",
         "`training.gradient_accumulation` must be a whole number (at least 1), not true",
-        "`training.select_by` must be `voice_stance_f1`, `topics_f1`, `paragraph_stance_f1` or `mean`, "
-        "not 'f1'",
+        "`training.select_by` must be `voice_stance_f1`, `topics_f1`, `paragraph_stance_f1` or `mean`, not 'f1'",
         "`training.bf16` must be true, false or `auto`, not 'maybe'",
         "`training.loss_weights` must be a section with the keys topics, voices, stance, not 3",
         "`training.threads` must be a whole number (at least 1) or null, not 0",
@@ -147,9 +144,7 @@ def test_one_mistake(text: str, message: str) -> None:
 def test_a_value_has_no_keys_below_it(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("seed: 1\n")
-    with pytest.raises(
-        ConfigError, match=r"`--set seed\.x=2`: `seed` holds a value and has no keys of its own"
-    ):
+    with pytest.raises(ConfigError, match=r"`--set seed\.x=2`: `seed` holds a value and has no keys of its own"):
         load_config(recipe, ["seed.x=2"], ["a"])
 
 
@@ -188,9 +183,7 @@ def test_a_missing_file_names_the_recipes(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "configs").mkdir()
     for name in ("base", "codebook", "quick"):
         (tmp_path / "configs" / f"{name}.yaml").touch()
-    with pytest.raises(
-        ConfigError, match=r"Did you mean configs/quick\.yaml\? Recipes at hand: configs/base\.yaml, c"
-    ):
+    with pytest.raises(ConfigError, match=r"Did you mean configs/quick\.yaml\? Recipes at hand: configs/base\.yaml, c"):
         load_config(Path("quik.yaml"))
     with pytest.raises(ConfigError, match="cannot read the configuration configs"):
         load_config(Path("configs"))

@@ -28,9 +28,7 @@ def standoff(name: str) -> list[dict[str, Any]]:
 
 def counts(check: Check, group: str) -> dict[str, tuple[int, int]]:
     """value -> documents, paragraphs."""
-    return {
-        count.value: (count.documents, count.paragraphs) for count in check.counts if count.group == group
-    }
+    return {count.value: (count.documents, count.paragraphs) for count in check.counts if count.group == group}
 
 
 def test_the_corpus_has_no_mistake(check: Check) -> None:

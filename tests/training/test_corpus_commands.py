@@ -37,9 +37,7 @@ def test_check_counts_what_is_clean() -> None:
 
 def test_check_lists_every_mistake_with_its_line_and_fails(tmp_path: Path) -> None:
     voices = [{"start": 1, "end": 9, "stance": "hostile"}]
-    path = jsonl(
-        tmp_path / "a.jsonl", {"id": "a", "document": "a", "text": TEXT, "voices": voices}, {"id": "a"}
-    )
+    path = jsonl(tmp_path / "a.jsonl", {"id": "a", "document": "a", "text": TEXT, "voices": voices}, {"id": "a"})
     result = run(corpus_app, ["check", str(path), str(tmp_path / "b.csv")])
     assert result.exit_code == 1
     assert result.stdout == ""

@@ -61,9 +61,7 @@ def test_a_joined_encoder_is_used_again_without_its_parts(tmp_path: Path) -> Non
     folder = join_parts(parts, tmp_path / "enc", SHA256, progress=False)
     assert join_parts([], folder, SHA256) == folder
     (folder / "model.safetensors").write_bytes(WEIGHTS + b"x")
-    with pytest.raises(
-        BundleError, match=r"is not the published file: its SHA-256 is .* Delete .*enc and run again"
-    ):
+    with pytest.raises(BundleError, match=r"is not the published file: its SHA-256 is .* Delete .*enc and run again"):
         join_parts(parts, folder, SHA256)
 
 
@@ -161,21 +159,15 @@ def test_mpnet_is_found_in_its_packages_and_joined(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(encoders, "MPNET_SHA256", SHA256)
     found = resolve_encoder("mpnet")
     folder = tmp_path / "cache" / "encoders" / f"all-mpnet-base-v2-{SHA256[:12]}"
-    assert found == ResolvedEncoder(
-        str(folder), "sentence-transformers/all-mpnet-base-v2", SHA256, "Apache-2.0"
-    )
+    assert found == ResolvedEncoder(str(folder), "sentence-transformers/all-mpnet-base-v2", SHA256, "Apache-2.0")
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
-def test_missing_packages_are_named_with_their_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_named_with_their_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = ("detente-fake-part-001", "detente-fake-part-002")
     install(tmp_path / "site", packages[0], make_parts(tmp_path / "parts", FILES)[0])
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    with pytest.raises(
-        MissingExtraError, match=r'detente-fake-part-002\. Remedy: pip install "detente\[base\]"'
-    ):
+    with pytest.raises(MissingExtraError, match=r'detente-fake-part-002\. Remedy: pip install "detente\[base\]"'):
         find_parts(packages)
 
 
@@ -246,9 +238,7 @@ def test_no_hub_in_reach_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     encoder = resolve_encoder("minilmm")
     assert encoder == ResolvedEncoder("minilmm", "minilmm", None, None)
     expected = "`minilmm` is not on this machine and no hub is in reach, did you mean `minilm`?"
-    with pytest.raises(
-        ConfigError, match=r"no hub is in reach, did you mean `minilm`\? use `minilm`, `mpnet` or"
-    ):
+    with pytest.raises(ConfigError, match=r"no hub is in reach, did you mean `minilm`\? use `minilm`, `mpnet` or"):
         encoders.load_tokenizer_and_encoder_config(encoder)
     with pytest.raises(ConfigError) as caught:
         load_encoder(encoder)
@@ -261,9 +251,7 @@ def test_no_network_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setattr(encoders, "getproxies", dict)
-    with pytest.raises(
-        ConfigError, match="`someone/model` is not on this machine and no hub is in reach; use"
-    ):
+    with pytest.raises(ConfigError, match="`someone/model` is not on this machine and no hub is in reach; use"):
         encoders.load_tokenizer_and_encoder_config(resolve_encoder("someone/model"))
 
 
@@ -271,9 +259,7 @@ def test_an_encoder_whose_weights_are_broken(tmp_path: Path) -> None:
     from transformers import BertConfig
 
     folder = tmp_path / "broken"
-    BertConfig(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    ).save_pretrained(folder)
+    BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8).save_pretrained(folder)
     with pytest.raises(ConfigError, match="cannot be loaded"):
         load_encoder(resolve_encoder(str(folder)))
     (folder / "model.safetensors").write_bytes(b"broken")

@@ -281,13 +281,9 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_become_replacement_characters(tmp_path: Path) -> None:
-    line = json.dumps(
-        GOOD | {"text": "\ud800 " + TEXT, "voices": [{"start": 2, "end": 14, "stance": "mixed"}]}
-    )
+    line = json.dumps(GOOD | {"text": "\ud800 " + TEXT, "voices": [{"start": 2, "end": 14, "stance": "mixed"}]})
     check = check_labelled([jsonl(tmp_path / "a.jsonl", line)], BOOK)
-    assert [warning.message for warning in check.warnings] == [
-        "`text` has lone surrogates; they are read as U+FFFD"
-    ]
+    assert [warning.message for warning in check.warnings] == ["`text` has lone surrogates; they are read as U+FFFD"]
     assert check.paragraphs[0].text == "\ufffd " + TEXT
 
 

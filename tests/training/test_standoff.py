@@ -116,9 +116,7 @@ def test_texts_come_from_csv_parquet_and_folders(tmp_path: Path, standoff: Path)
 def test_the_text_column_can_be_named(tmp_path: Path, standoff: Path) -> None:
     texts = jsonl(tmp_path / "texts.jsonl", {"summary": FIRST, "body": SECOND})
     assert join(standoff, [texts], text_column="body").missing == ("a-0",)
-    with pytest.raises(
-        DataError, match="no row of the texts has the column `text`; columns there: body, summary"
-    ):
+    with pytest.raises(DataError, match="no row of the texts has the column `text`; columns there: body, summary"):
         join(standoff, [texts], text_column="text")
 
 
@@ -133,9 +131,7 @@ def test_rows_that_cannot_be_read_are_told_and_the_rest_is_used(tmp_path: Path, 
 def test_a_length_that_differs_means_an_altered_file(tmp_path: Path) -> None:
     altered = jsonl(tmp_path / "altered.jsonl", record("a-0", FIRST, length=34))
     texts = jsonl(tmp_path / "texts.jsonl", {"body": FIRST})
-    with pytest.raises(
-        DataError, match=r"(?s)was altered.*a-0: `length` is 34, but the text has 33 characters"
-    ):
+    with pytest.raises(DataError, match=r"(?s)was altered.*a-0: `length` is 34, but the text has 33 characters"):
         join(altered, [texts])
 
 

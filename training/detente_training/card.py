@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ def model_card(
         reports: evaluation by the name of the data; "validation" is what checkpoint and calibration were chosen on.
     """
     encoder = record["encoder"]
+    labels = (", ".join(codebook.topic_names), ", ".join(codebook.stance_names))
     sections = [
-        f"# {encoder_name(config.encoder)} reader of {', '.join(codebook.topic_names)}; {', '.join(codebook.stance_names)}",
+        f"# {encoder_name(config.encoder)} reader of {'; '.join(filter(None, labels))}",
         "A detente bundle: topics, voices and the stance of every voice, paragraph by paragraph. Load it with "
         "`detente tag --model FOLDER` or `Tagger.from_pretrained(FOLDER)`.",
         "## Made from",
@@ -61,11 +62,13 @@ def model_card(
             ],
         ),
         f"Encoder: {encoder['name']} (licence {encoder['licence'] or 'unknown'}, weights SHA-256 "
-        f"`{(encoder['sha256'] or 'unknown')[:16]}`). Codebook version {codebook.version}, hash `{codebook.hash[:16]}`. "
-        f"Seed {record['seed']}. Versions: " + ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + ".",
+        f"`{(encoder['sha256'] or 'unknown')[:16]}`). Codebook version {codebook.version}, "
+        f"hash `{codebook.hash[:16]}`. Seed {record['seed']}. Versions: "
+        + ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+        + ".",
         "Where the labels are those of detente's own corpus or of its stand-off files, text (corpus) and labels were "
-        "made by a large language model under the codebook; **no human coder has checked them**. Figures below say how well "
-        "the model agrees with such labels.",
+        "made by a large language model under the codebook; **no human coder has checked them**. Figures below say how "
+        "well the model agrees with such labels.",
         "## Figures",
         "With 95% bootstrap interval by document, and the number of labelled items in brackets; ECE is the expected "
         "calibration error in ten equal-mass bins. Definitions: docs/evaluation.md. Checkpoint, temperatures and "
@@ -105,7 +108,7 @@ def source_name(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 

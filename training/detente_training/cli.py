@@ -134,6 +134,8 @@ def evaluate(
     for path in (json_output, errors):
         if path is not None and path.exists() and not overwrite:
             raise DataError(f"{path} exists already; name another file or give --overwrite")
+        if path is not None and not path.parent.is_dir():
+            raise DataError(f"cannot write {path}: there is no folder {path.parent}")
     console = Console(stderr=True, highlight=False)
     with console.status(f"loading the model {model}"):
         from detente.tagger import Tagger

@@ -68,14 +68,15 @@ def fit_temperatures(model: DetenteModel, reader: Reader, paragraphs: Sequence[L
         ):
             pairs[name].append((logits.float().cpu(), labels))
     return Calibration(
-        topic_temperature=_temperature(pairs["topic"], topic_loss),
-        voice_temperature=_temperature(pairs["voice"], class_loss),
-        narrator_temperature=_temperature(pairs["narrator"], class_loss),
-        stance_temperature=_temperature(pairs["stance"], class_loss),
+        topic_temperature=best_temperature(pairs["topic"], topic_loss),
+        voice_temperature=best_temperature(pairs["voice"], class_loss),
+        narrator_temperature=best_temperature(pairs["narrator"], class_loss),
+        stance_temperature=best_temperature(pairs["stance"], class_loss),
     )
 
 
-def _temperature(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], loss: Loss) -> float:
+def best_temperature(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], loss: Loss) -> float:
+    """The temperature at which batches of (logits, labels) have the least loss; 1 where nothing is labelled."""
     logits, labels = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
     if not (labels != IGNORED).any():
         return 1.0
@@ -139,4 +140,6 @@ def best_threshold(scored: Sequence[tuple[float, bool]], gold: int) -> float:
     f1[np.append(scores[1:] == scores[:-1], False)] = -1  # equal scores cannot be told apart
     last = int(np.argmax(f1))
     below = scores[last + 1] if last + 1 < len(scores) else 0.0
-    return round(float((scores[last] + below) / 2), 4)
+    middle = float((scores[last] + below) / 2)
+    short = round(middle, 4)
+    return short if below < short <= scores[last] else middle

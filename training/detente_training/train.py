@@ -248,10 +248,10 @@ def tensorboard_log(folder: Path) -> Any:
     Raises:
         MissingExtraError: TensorBoard is not installed.
     """
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations.integration_utils import TensorBoardCallback
 
     try:
-        callback = TensorBoardCallback()
+        callback = TensorBoardCallback()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise MissingExtraError(
             '`training.tensorboard` needs a package that is not installed: pip install "detente[tensorboard]"'
@@ -279,8 +279,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, console: C
     console = console or Console(stderr=True)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     codebook = Codebook.default() if config.codebook is None else Codebook.from_yaml(config.codebook)
     data = load_data(config, codebook)
     encoder = resolve_encoder(config.encoder)
@@ -370,7 +370,8 @@ def open_run(folder: Path, config: TrainConfig, record: dict[str, Any], resume: 
 
 
 def _state(checkpoint: str) -> TrainerState:
-    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+    state: TrainerState = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+    return state
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -75,7 +75,7 @@ class DetenteTrainer(Trainer):
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        rows = self.train_dataset if train_dataset is None else train_dataset
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
         return LengthGrouped(
             rows["length"], self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
         )
@@ -123,7 +123,8 @@ class LengthGrouped(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+        order = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)  # type: ignore[no-untyped-call]
+        return iter(order)
 
 
 def parameter_groups(model: nn.Module, settings: TrainingConfig) -> list[dict[str, Any]]:
@@ -275,11 +276,11 @@ class ProgressDisplay(TrainerCallback):
 
     def on_log(
         self,
-        _: TrainingArguments,
+        args: TrainingArguments,
         state: TrainerState,
-        __: TrainerControl,
+        control: TrainerControl,
         logs: Metrics | None = None,
-        **___: Any,
+        **kwargs: Any,
     ) -> None:
         logs = logs or {}
         if "loss" in logs:
