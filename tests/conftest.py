@@ -32,7 +32,7 @@ SENTENCES = (
     "Two soldiers were wounded by landmines at the border in August.",
     "Officials hope that talks will resume; nobody spoke of sanctions, missiles or prison camps.",
 )
-SEED = 20  # one with which the tiny BERT finds voices of all kinds, the narrator in some texts
+SEED = 21  # with it the tiny BERT finds the narrator and voices of several stances
 
 
 def _pieces(join: str, start: str) -> list[str]:
@@ -181,7 +181,7 @@ def make_bundle(
             networks("bert"),
             tokenizers("bert"),
             Codebook.default(),
-            Calibration(topic_thresholds={"diplomacy": 0.4}, voice_threshold=0.3, narrator_threshold=0.6),
+            Calibration(topic_thresholds={"diplomacy": 0.45}, voice_threshold=0.3, narrator_threshold=0.6),
             metrics={"topics": {"f1": 0.5}},
             card="# A tiny model\n\nIts weights are random.\n",
             record={"encoder": {"name": "tiny-bert"}, "train": {"paragraphs": 7}, "seed": SEED},

@@ -123,7 +123,7 @@ def check_bundle(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: no manifest, another format, a pickle, or files missing, truncated, altered; all are named.
     """
-    pickles = sorted(p.name for p in path.iterdir() if p.suffix in PICKLES)
+    pickles = sorted(p.name for p in path.iterdir() if p.suffix.lower() in PICKLES)
     if pickles:
         raise BundleError(
             f"{path} holds {', '.join(pickles)}: such files can run code when they are loaded. "
@@ -194,7 +194,7 @@ def load_bundle(name: str | Path = DEFAULT_MODEL) -> Bundle:
         if lacking:
             raise BundleError(
                 f"{path}: {WEIGHTS} does not fit the network of {CONFIG}, or this version of transformers: "
-                f"{len(lacking)} weights are missing, {lacking[0]} first; restore the bundle, or train it again"
+                f"it lacks {', '.join(lacking[:3])}{', …' * (len(lacking) > 3)}; restore the bundle, or train it again"
             )
         tokenizer = AutoTokenizer.from_pretrained(path)
     return Bundle(path, model, tokenizer, codebook, Calibration.from_json(path / CALIBRATION), manifest)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -34,13 +34,25 @@ def run(application: typer.Typer = app) -> None:
     try:
         application()
     except DetenteError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(visible(f"error: {error}"), style="red", markup=False)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:  # `detente tag … | head`
         sys.stderr.close()
         raise SystemExit(0) from None
+
+
+def visible(text: str) -> str:
+    """The text without the characters by which hostile input could steer a terminal; U+FFFD stands for each.
+
+    Control and format characters (direction marks, zero-width signs) are replaced, line ends and tabs stay; so
+    does every character offset.
+    """
+    import unicodedata
+
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t" else c for c in text)
 
 
 def _version(asked: bool) -> None:
@@ -118,6 +130,7 @@ def tag(
     """
     from detente.documents import MAX_CHARACTERS
     from detente.records import Counts, RejectedWriter, SeenIds, open_source, open_writer
+    from detente.records.lines import json_lines
 
     console = Console(stderr=True, highlight=False, quiet=quiet)
     to_stdout = output is not None and str(output) == "-"
@@ -137,30 +150,33 @@ def tag(
     ]
     counts = Counts()
     with ExitStack() as stack:
-        from detente.bundle import CODEBOOK, find_bundle
+        from detente.bundle import CODEBOOK, check_bundle, find_bundle
         from detente.codebook import Codebook
 
         rejected: RejectedWriter | None = None
         writer = None
         if output is not None and not to_stdout:
             # Opened before the model is loaded: an output that cannot be written should say so at once.
-            codebook = Codebook.from_yaml(find_bundle(model) / CODEBOOK)
+            folder = find_bundle(model)
+            check_bundle(folder)
+            codebook = Codebook.from_yaml(folder / CODEBOOK)
             writer = stack.enter_context(open_writer(output, codebook, long=long, overwrite=overwrite))
             rejected = stack.enter_context(RejectedWriter(output, overwrite=overwrite))
-        with console.status(f"loading the model {model}"):
+        with console.status("loading the model"):
             from detente.tagger import Tagger
 
             tagger = Tagger.from_pretrained(model, device=device, batch_tokens=batch_tokens)
         rows = _accepted(sources, counts, rejected, console)
         tags = tagger.stream(rows, everything=everything)
+        page = Console(highlight=False, markup=False)
         try:
             for item in _shown_progress(tags, counts, console, shown=output is not None and not quiet):
                 if writer is not None:
                     writer.write(item)
                 elif to_stdout:
-                    _print_json(item, tagger.codebook, long)
+                    sys.stdout.buffer.writelines(json_lines(item, tagger.codebook, long))
                 else:
-                    _page(item, Console(highlight=False))
+                    _page(item, page)
                 counts.written(item)
         except KeyboardInterrupt:
             if writer is not None:
@@ -171,7 +187,7 @@ def tag(
     counts.check()
     console.print(counts.summary(), markup=False)
     for reason, number in sorted(counts.reasons.items(), key=lambda item: -item[1]):
-        console.print(f"  rejected {number:,}: {reason}", markup=False)
+        console.print(visible(f"  rejected {number:,}: {reason}"), markup=False)
     if rejected is not None and counts.rejected:
         console.print(f"  set aside in {rejected.paths[0]}", markup=False)
     if writer is not None:
@@ -200,7 +216,7 @@ def _accepted(
                 writer.write(item)
             elif counts.rejected <= REJECTIONS_SHOWN:
                 place = item.source if item.line is None else f"{item.source}:{item.line}"
-                console.print(f"rejected {place}: {item.reason}", style="yellow", markup=False)
+                console.print(visible(f"rejected {place}: {item.reason}"), style="yellow", markup=False)
 
 
 def _shown_progress(
@@ -225,23 +241,18 @@ def _shown_progress(
             progress.update(task, advance=1, set_aside=counts.rejected)
 
 
-def _print_json(item: ParagraphTags, codebook: Any, long: bool) -> None:
-    from detente.records.columns import paragraph_row, voice_rows
-
-    rows = voice_rows(item, codebook) if long else [paragraph_row(item, codebook)]
-    for own, extra in rows:
-        sys.stdout.write(json.dumps(own | extra, ensure_ascii=False) + "\n")
-
-
 STYLES = ("cyan", "magenta", "yellow", "bright_black", "green", "blue")
 
 
 def _page(item: ParagraphTags, console: Console) -> None:
     """One paragraph as a reader sees it: topics and stance above, the text with its voices marked by stance."""
+    from rich.padding import Padding
     from rich.text import Text
 
+    body = Text(visible(item.text))
     if not item.tagged:
-        console.print(Text(f"      {item.text}", style="bold" if item.kind == "heading" else "dim"))
+        body.stylize("bold" if item.kind == "heading" else "dim")
+        console.print(Padding(body, (0, 0, 0, 6)))
         console.print()
         return
     stances = list(item.stance_probabilities)
@@ -259,29 +270,17 @@ def _page(item: ParagraphTags, console: Console) -> None:
     if item.flags:
         head.append(f"  [{', '.join(item.flags)}]", style="dim")
     console.print(head, soft_wrap=True)
-    body = Text(item.text)
     for voice in item.voices:
         if voice.start is not None and voice.end is not None:
             body.stylize(f"bold underline {colours[voice.stance]}", voice.start, voice.end)
-    from rich.padding import Padding
-
-    console.print(Padding(_visible(body), (0, 0, 0, 6)))
+    console.print(Padding(body, (0, 0, 0, 6)))
     for voice in item.voices:
         who = voice.mention if voice.speaker is None else f"{voice.mention} ({voice.speaker})"
-        line = Text(f"      - {who}: ")
+        line = Text(f"      - {visible(who)}: ")
         line.append(f"{voice.stance} {voice.stances[voice.stance]:.2f}", style=colours[voice.stance])
         line.append(f"  (voice {voice.presence:.2f})", style="dim")
-        console.print(_visible(line), soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print()
-
-
-def _visible(text: Any) -> Any:
-    """The text without the control characters by which hostile input could steer a terminal, one sign for one."""
-    import unicodedata
-
-    plain = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t" else c for c in text.plain)
-    text.plain = plain
-    return text
 
 
 @app.command()
@@ -317,16 +316,16 @@ def info(
     from detente.calibration import Calibration
     from detente.codebook import Codebook
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if models:
         for name, folder in shipped_models().items():
             encoder = check_bundle(folder).get("made_from", {}).get("encoder", {}).get("name", "unknown")
-            console.print(f"{name}  {(folder / WEIGHTS).stat().st_size / 1e6:.0f} MB  {encoder}", markup=False)
+            console.print(f"{name}  {(folder / WEIGHTS).stat().st_size / 1e6:.0f} MB  {encoder}")
         return
     path = find_bundle(model)
     manifest = check_bundle(path)
     if card:
-        console.print(Markdown((path / CARD).read_text(encoding="utf-8")))
+        console.print(Markdown(visible((path / CARD).read_text(encoding="utf-8"))))
         return
     codebook = Codebook.from_yaml(path / CODEBOOK)
     calibration = Calibration.from_json(path / CALIBRATION)
@@ -338,7 +337,7 @@ def info(
         ("folder", str(path)),
         ("encoder", made_from.get("encoder", {}).get("name", "unknown")),
         ("weights", f"{(path / WEIGHTS).stat().st_size / 1e6:.0f} MB"),
-        ("made with", f"detente {manifest['detente']}"),
+        ("made with", f"detente {manifest.get('detente', 'unknown')}"),
         ("window", f"{config['window_tokens']} tokens, {config['overlap_tokens']} shared with the next"),
         ("codebook", f"version {codebook.version}, {codebook.hash[:12]}"),
         (
@@ -352,8 +351,8 @@ def info(
         ),
         ("trained on", f"{made_from.get('train', {}).get('paragraphs', 0):,} paragraphs"),
     ):
-        table.add_row(name, value)
+        table.add_row(name, visible(value))
     console.print(table)
     metrics = path / METRICS
     if metrics.is_file():
-        console.print(f"figures: {metrics}; model card: detente info {model} --card", markup=False, soft_wrap=True)
+        console.print(f"figures: {metrics}; model card: detente info {model} --card", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from detente.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from detente.calibration import Calibration
 from detente.codebook import Codebook
 from detente.decoding import Reading, found, paragraph_stance, pole_lean, voice
-from detente.documents import Article, Paragraph, article_from_text, clean
+from detente.documents import Article, Paragraph, article_from_text, clean, is_blank
 from detente.errors import DataError
 from detente.reader import BATCH_TOKENS, Reader
 from detente.runtime import TorchRuntime, choose_device
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 512  # paragraphs that `stream` holds at a time; batches are a pure function of one chunk's paragraphs
+LONGEST_CHUNK = 2048  # if the document goes on after CHUNK paragraphs, up to here
 
 
 class Tagger:
@@ -82,10 +83,17 @@ class Tagger:
         Headings and repeated paragraphs are returned with `tagged=False`, unless `everything` is set.
 
         Raises:
-            DataError: the text has no paragraph.
+            DataError: neither a text nor an `Article`, or one without a paragraph.
         """
         if isinstance(article, str):
             article = article_from_text(article, "article")
+        if not isinstance(article, Article):
+            raise DataError(
+                f"an article is a text or an `Article`, not {type(article).__name__}; "
+                "`detente.documents.read_article` reads a file, `tag_paragraphs` takes a list"
+            )
+        if not article.paragraphs:
+            raise DataError(f"there is no paragraph in `{article.id}`, nothing but blanks")
         return self._tag(article.paragraphs, everything)
 
     def tag_paragraphs(self, texts: Iterable[str | Paragraph]) -> list[ParagraphTags]:
@@ -99,47 +107,63 @@ class Tagger:
     def tag_frame(self, frame: pd.DataFrame, text: str = "text", *, document: str | None = None) -> pd.DataFrame:
         """Tags the column `text` of a pandas frame and returns the frame with columns of tags beside its own.
 
-        Cells without text (missing, not a string, blank) get empty tags and `tagged` False. Columns of the frame
-        that have the name of a tag column are kept under `input_NAME`. The index stays.
+        Cells without text (missing, not a string, blank) get empty tags and `tagged` False. The columns of tags are
+        those of docs/columns.md from `tagged` on. Columns of the frame that have the name of one are kept under
+        `input_NAME`. The index stays.
 
         Args:
-            document: column that says which document a row belongs to; surnames are resolved within it.
+            document: column that says which document a row belongs to; surnames are resolved within it. A row
+                without a value there is a document of its own.
 
         Raises:
-            DataError: there is no such column.
+            DataError: there is no such column, or two of them.
         """
         import pandas as pd
 
         for name in (text, *([document] if document else [])):
             if name not in frame.columns:
                 raise DataError(f"the frame has no column `{name}`; it has: {', '.join(map(str, frame.columns))}")
-        cells = frame[text].tolist()
-        owners = frame[document].astype(str).tolist() if document else [str(i) for i in range(len(cells))]
-        order = [i for i, cell in enumerate(cells) if isinstance(cell, str) and cell.strip()]
+            if isinstance(frame[name], pd.DataFrame):
+                raise DataError(f"the frame has more than one column `{name}`; rename all but one")
         paragraphs = []
-        for i in order:
-            cleaned, replaced = clean(cells[i])
-            paragraphs.append(Paragraph(cleaned, str(i), owners[i], i, replaced=replaced))
-        tagged = dict(zip(order, self._tag(paragraphs, everything=True), strict=True))
-        rows = []
-        for i in range(len(cells)):
-            row = tagged.get(i) or ParagraphTags(str(i), owners[i], i, "paragraph", "", tagged=False)
-            made = row.to_dict()
-            rows.append({k: v for k, v in made.items() if k not in ("id", "document", "paragraph", "kind", "text")})
-        tags = pd.DataFrame(rows, index=frame.index)
-        kept = frame.rename(columns={name: f"input_{name}" for name in frame.columns if name in tags.columns})
-        return pd.concat([kept, tags], axis=1)
+        owners = frame[document].tolist() if document else []
+        for i, cell in enumerate(frame[text].tolist()):
+            if isinstance(cell, str) and not is_blank(cell):
+                cleaned, replaced = clean(cell)
+                owner = f"row {i}" if not document or pd.isna(owners[i]) else f"document {owners[i]}"
+                paragraphs.append(Paragraph(cleaned, str(i), owner, i, replaced=replaced))
+        # A document's rows are brought together: surnames are resolved within it wherever they stand.
+        first = {p.document: p.index for p in reversed(paragraphs)}
+        paragraphs.sort(key=lambda p: first[p.document])
+        tagged = {tags.paragraph: tags.to_dict() for tags in self.stream(paragraphs)}
+        columns = self._frame_columns()
+        rows = [[tagged.get(i, {"tagged": False}).get(name) for name in columns] for i in range(len(frame))]
+        made = pd.DataFrame(rows, index=frame.index, columns=columns)
+        numbers = [name for name in columns if name.startswith(("topic_", "stance_")) or name == "lean"]
+        made[numbers] = made[numbers].astype("float64")
+        kept = frame.rename(columns=_moved_aside([str(name) for name in frame.columns], columns))
+        return pd.concat([kept, made], axis=1)
+
+    def _frame_columns(self) -> list[str]:
+        """The columns of tags that a frame gets, in the order of a row."""
+        topics = dict.fromkeys(self.codebook.topic_names, 0.0)
+        stances = dict.fromkeys(self.codebook.stance_names, 0.0)
+        row = ParagraphTags(
+            "", "", 0, "paragraph", "", False, topic_probabilities=topics, stance_probabilities=stances
+        ).to_dict()
+        return [name for name in row if name not in ("id", "document", "paragraph", "kind", "text")]
 
     def stream(self, texts: Iterable[str | Paragraph], *, everything: bool = True) -> Iterator[ParagraphTags]:
         """Tags any number of paragraphs lazily, in order; memory does not grow with their number.
 
-        Neighbouring `Paragraph`s of one document are resolved together, as far as they fall into one chunk.
+        Neighbouring `Paragraph`s of one document are resolved together, up to 2,048 of them.
 
         Raises:
             DataError: an item is neither a text nor a `Paragraph`.
         """
-        paragraphs = (_paragraph(item, number) for number, item in enumerate(texts))
-        while chunk := list(islice(paragraphs, CHUNK)):
+        if isinstance(texts, str):
+            raise DataError("give a list of texts, not one text; `tag` takes the text of an article")
+        for chunk in _chunks(_paragraph(item, number) for number, item in enumerate(texts)):
             yield from self._tag(chunk, everything)
 
     def _tag(self, paragraphs: Sequence[Paragraph], everything: bool) -> list[ParagraphTags]:
@@ -199,3 +223,29 @@ def _paragraph(item: Any, number: int) -> Paragraph:
         raise DataError(f"item {number} is {type(item).__name__}, not a text; give strings or detente's `Paragraph`s")
     text, replaced = clean(item)
     return Paragraph(text, str(number), str(number), 0, replaced=replaced)
+
+
+def _chunks(paragraphs: Iterable[Paragraph]) -> Iterator[list[Paragraph]]:
+    """CHUNK paragraphs and those that follow of the last one's document, at most LONGEST_CHUNK."""
+    chunk: list[Paragraph] = []
+    for paragraph in paragraphs:
+        if len(chunk) >= CHUNK and (paragraph.document != chunk[-1].document or len(chunk) >= LONGEST_CHUNK):
+            yield chunk
+            chunk = []
+        chunk.append(paragraph)
+    if chunk:
+        yield chunk
+
+
+def _moved_aside(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """New names, opening with `input_`, for the columns that have the name of another."""
+    used = {*names, *taken}
+    moved: dict[str, str] = {}
+    for name in names:
+        if name in taken and name not in moved:
+            new = f"input_{name}"
+            while new in used:
+                new = f"input_{new}"
+            moved[name] = new
+            used.add(new)
+    return moved

@@ -91,7 +91,11 @@ class LossWeights(Section):
     """How much each head counts in the loss; 0 leaves it untrained."""
 
     topics: float = Field(default=1.0, ge=0, description="Weight of the topic loss.")
-    voices: float = Field(default=1.0, ge=0, description="Weight of the voice loss.")
+    voices: float = Field(
+        default=5.0,
+        ge=0,
+        description="Weight of the voice loss, a mean over all words, most of them easy: at 1 the others drown it.",
+    )
     stance: float = Field(default=1.0, ge=0, description="Weight of the stance loss.")
 
     @model_validator(mode="after")

@@ -118,6 +118,15 @@ def _write_at(file: BinaryIO, place: int, data: bytes) -> int:
     return place + len(data)
 
 
+def json_lines(item: ParagraphTags, codebook: Codebook, long: bool) -> Iterator[bytes]:
+    """A paragraph as one line of JSON, or (`long`) as one for each of its voices; UTF-8, line ends included."""
+    for row, extra in voice_rows(item, codebook) if long else [paragraph_row(item, codebook)]:
+        line = json.dumps(row | plain(extra), ensure_ascii=False, allow_nan=False)
+        if not line.isascii():  # some readers end a line at these three characters, which JSON allows
+            line = line.translate(_LINE_ENDS)
+        yield _utf8(line + "\n")
+
+
 class JsonlWriter(LineWriter[ParagraphTags]):
     """One JSON object per line, UTF-8; voices are nested, or each is a row of its own (`long`)."""
 
@@ -127,12 +136,8 @@ class JsonlWriter(LineWriter[ParagraphTags]):
         self._long = long
 
     def _add(self, item: ParagraphTags) -> None:
-        rows = voice_rows(item, self._codebook) if self._long else [paragraph_row(item, self._codebook)]
-        for row, extra in rows:
-            line = json.dumps(row | plain(extra), ensure_ascii=False, allow_nan=False)
-            if not line.isascii():  # some readers end a line at these three characters, which JSON allows
-                line = line.translate(_LINE_ENDS)
-            self._put((_utf8(line + "\n"),))
+        for line in json_lines(item, self._codebook, self._long):
+            self._put((line,))
 
 
 class CsvWriter(LineWriter[ParagraphTags]):
