@@ -30,7 +30,10 @@ REJECTIONS_SHOWN = 5
 
 
 def run(application: typer.Typer = app) -> None:
-    """Runs a command line: errors as one message on standard error and exit code 1, Ctrl-C as 130."""
+    """Runs a command line: errors as one message on standard error and exit code 1, Ctrl-C as 130.
+
+    A reader that goes away (`detente tag … | head`) ends it without a message.
+    """
     try:
         application()
     except DetenteError as error:
@@ -39,9 +42,6 @@ def run(application: typer.Typer = app) -> None:
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:  # `detente tag … | head`
-        sys.stderr.close()
-        raise SystemExit(0) from None
 
 
 def visible(text: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -35,6 +39,20 @@ def tag(tiny_bundle: Path) -> Run:
     def call(*arguments: object, **settings: Any) -> Any:
         words = [str(a) for a in arguments]
         return CliRunner().invoke(app, ["tag", *words, "--model", str(tiny_bundle), "--device", "cpu"], **settings)
+
+    return call
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Runs a whole command line in this process; its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["detente", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run()
+        shown = capsys.readouterr()
+        return stop.value.code, shown.out, shown.err
 
     return call
 
@@ -105,9 +123,52 @@ def test_one_row_per_voice(tag: Run, table: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_one_row_per_voice_as_csv(tag: Run, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "voices.csv"
+    assert tag(table, "--long", "--output", output).exit_code == 0
+    with output.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:5] == ["id", "document", "paragraph", "voice", "mention"]
+    assert list(rows[0])[-2:] == ["lean", "outlet"]
+    assert [row["voice"] for row in rows if row["id"] == "a"] == [
+        str(i) for i in range(len(rows)) if rows[i]["id"] == "a"
+    ]
+    assert not (tmp_path / "voices.voices.csv").exists()
+
+
 def test_standard_input_and_output(tag: Run) -> None:
     result = tag("-", "--output", "-", input="".join(json.dumps(row) + "\n" for row in ROWS))
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["a", "b"]
+    result = tag("-", "--output", "-", "--long", input=ARTICLE)
+    assert {json.loads(line)["id"] for line in result.stdout.splitlines()} == {"stdin#1", "stdin#2"}
+    assert "mention" in json.loads(result.stdout.splitlines()[0])
+
+
+def test_what_goes_to_standard_output_is_what_goes_to_a_file(tag: Run, tmp_path: Path) -> None:
+    days = [datetime.date(2024, 5, 1), None]
+    table = pa.table(
+        {"text": ["He said “yes”.\u2028Then no.", "They left."], "day": days, "amount": [1.5, float("nan")]}
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert tag(tmp_path / "rows.parquet", "--output", tmp_path / "tags.jsonl").exit_code == 0
+    result = tag(tmp_path / "rows.parquet", "--output", "-")
+    assert result.exit_code == 0
+    assert result.stdout_bytes == (tmp_path / "tags.jsonl").read_bytes()
+    assert [(r["day"], r["amount"]) for r in lines(tmp_path / "tags.jsonl")] == [("2024-05-01", 1.5), (None, None)]
+
+
+def test_several_inputs(tag: Run, article: Path, table: Path) -> None:
+    result = tag(article, table, table, "--output", "-")
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == (
+        ["article#0", "article#1", "article#2", "a", "b"]
+    )
+    assert "7 rows in = 4 tagged + 1 untagged (1 heading) + 2 rejected" in result.stderr
+    assert f"rejected {table}:1: duplicate id: `a` was given before" in " ".join(result.stderr.split())
+
+
+def test_quiet(tag: Run, table: Path, tmp_path: Path) -> None:
+    result = tag(table, "--quiet", "--output", tmp_path / "tags.jsonl")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_a_folder(tag: Run, tmp_path: Path) -> None:
@@ -156,9 +217,20 @@ def test_an_output_that_exists_is_refused(tag: Run, table: Path, tmp_path: Path)
     assert len(lines(output)) == 2
 
 
+def test_rejected_rows_of_another_run_are_not_overwritten(tag: Run, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "tags.rejected.jsonl").write_text("mine\n", encoding="utf-8")
+    result = tag(table, "--output", tmp_path / "tags.jsonl")
+    assert "tags.rejected.jsonl exists; name another output" in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "tags.rejected.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "empty|no rows|no text"), (bytes(range(256)) * 9, "binary data, not text"), (b" \n\n ", "no paragraph|empty|no text")],
+    [
+        (b"", "empty|no rows|no text"),
+        (bytes(range(256)) * 9, "binary data, not text"),
+        (b" \n\n ", "no paragraph|empty|no text"),
+    ],
 )
 def test_unusable_files_are_named(tag: Run, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.txt"
@@ -175,9 +247,27 @@ def test_a_column_that_is_not_there_names_those_that_are(tag: Run, tmp_path: Pat
     assert tag(path, "--text-column", "body").exit_code == 0
 
 
-def test_an_unknown_model_says_what_there_is(article: Path) -> None:
-    result = CliRunner().invoke(app, ["tag", str(article), "--model", "nobody/nothing"])
-    assert "`nobody/nothing` is not on this machine and no hub is in reach" in str(result.exception)
+def test_a_model_that_is_not_there_leaves_no_output(
+    command: Callable[..., tuple[Any, str, str]], article: Path, tmp_path: Path
+) -> None:
+    output = ("--output", tmp_path / "tags.jsonl")
+    code, _, error = command("tag", article, "--model", "nobody/nothing", *output)
+    assert code == 1
+    assert "error: the model `nobody/nothing` is not on this machine and no hub is in reach; give the folder" in error
+    code, _, error = command("tag", article, "--model", tmp_path, *output)
+    assert code == 1
+    assert f"error: {tmp_path} is no model of detente: it has no manifest.json" in error
+    assert list(tmp_path.iterdir()) == [article]
+
+
+def test_an_article_of_headings_alone_has_nothing_to_tag(
+    command: Callable[..., tuple[Any, str, str]], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "menu.txt").write_text("Home\n\nPolitics\n", encoding="utf-8")
+    code, _, error = command("tag", tmp_path / "menu.txt", "--model", tiny_bundle)
+    assert code == 1
+    assert "2 rows in = 0 tagged + 2 untagged (2 headings) + 0 rejected" in error
+    assert "error: no paragraph was tagged; --all tags headings and repeats too" in error
 
 
 def test_an_output_without_a_known_ending_is_refused(tag: Run, article: Path, tmp_path: Path) -> None:
@@ -185,42 +275,105 @@ def test_an_output_without_a_known_ending_is_refused(tag: Run, article: Path, tm
         raise tag(article, "--output", tmp_path / "tags.xml").exception
 
 
+HOSTILE = "The envoy \x1b[2J\x1b]0;owned\x07 said\x9b31m \u202etalks\u2066 [red]must[/red] go on."
+
+
 def test_hostile_text_cannot_steer_the_terminal(tag: Run, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"text": "The envoy \x1b[2J\x1b]0;owned\x07 said \u202etalks [red]must[/red] go on."}) + "\n")
-    shown = tag(path).stdout
-    assert "\x1b" not in shown
-    assert "\x07" not in shown
-    assert "\u202e" not in shown
-    assert "[red]must[/red]" in " ".join(shown.split())
+    rows = [{"id": HOSTILE, "text": HOSTILE}, {"id": HOSTILE, "text": "again"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "heading.txt").write_text(f"{HOSTILE[:-1]}\n\n{HOSTILE}\n\n{ARTICLE * 3}", encoding="utf-8")
+    for source in (path, tmp_path / "heading.txt"):
+        result = tag(source)
+        assert result.exit_code == 0
+        shown = result.stdout + result.stderr
+        assert not set(shown) & set("\x1b\x07\x9b\u202e\u2066")
+        assert "[red]must[/red]" in " ".join(shown.split())
+    assert "duplicate id" in tag(path).stderr
+
+
+def test_hostile_names_in_errors(command: Callable[..., tuple[Any, str, str]]) -> None:
+    code, _, error = command("tag", "no\x1b[2Jwhere\u202e.txt")
+    assert code == 1
+    assert error == (
+        "error: no\ufffd[2Jwhere\ufffd.txt does not exist; give a file, a folder, or - for standard input\n"
+    )
+
+
+def test_marks_stand_where_the_voices_are(tiny_bundle: Path, loaded_bundle: Any) -> None:
+    from rich.console import Console
+
+    from detente.cli import _page
+    from detente.tagger import Tagger
+
+    text = "\x07The envoy said\x0b talks must resume, officials hope."
+    (tags,) = Tagger.from_bundle(loaded_bundle, device="cpu").tag_paragraphs([text])
+    assert tags.voices
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard", highlight=False)
+    with console.capture() as captured:
+        _page(tags, console)
+    for voice in tags.voices:
+        if not voice.narrator:
+            assert f"m{voice.mention}\x1b[0m".replace("\x0b", "\ufffd") in captured.get()
+
+
+class Interrupted(io.BytesIO):
+    """Standard input at whose end somebody presses Ctrl-C."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        data = super().read1(size)
+        if not data:
+            raise KeyboardInterrupt
+        return data
 
 
 def test_ctrl_c_keeps_what_was_tagged(
-    tag: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., tuple[Any, str, str]],
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from detente.records.lines import JsonlWriter
-
-    written = JsonlWriter.write
-
-    def interrupted(self: JsonlWriter, item: Any) -> None:
-        written(self, item)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(JsonlWriter, "write", interrupted)
+    monkeypatch.setattr("detente.tagger.CHUNK", 2)
+    rows = [{"id": "a", "text": "Talks resumed."}, {"id": "a", "text": "twice"}]
+    rows += [{"id": i, "text": "Talks, said officials, resumed."} for i in range(120)]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Interrupted(data)))
     output = tmp_path / "tags.jsonl"
-    result = tag(table, "--output", output)
-    assert result.exit_code in (1, 130)
+    code, _, error = command("tag", "-", "--model", tiny_bundle, "--output", output)
+    assert code == 130
     assert not output.exists()
-    (kept,) = tmp_path.glob("tags*partial*")
-    assert [row["id"] for row in lines(kept)] == ["a"]
+    kept = lines(tmp_path / "tags.partial.jsonl")
+    assert len(kept) > 100
+    assert [row["id"] for row in kept] == ["a", *map(str, range(len(kept) - 1))]
+    assert f"stopped after {len(kept)} rows; kept: {tmp_path / 'tags.partial.jsonl'}" in " ".join(error.split())
+    assert [row["line"] for row in lines(tmp_path / "tags.rejected.partial.jsonl")] == [2]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_errors_are_one_message_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["detente", "tag", "nowhere.txt"])
-    with pytest.raises(SystemExit) as stop:
-        run()
-    assert stop.value.code == 1
-    assert capsys.readouterr().err.startswith("error: nowhere.txt does not exist")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tag", "nowhere.txt"], "error: nowhere.txt does not exist; give a file, a folder, or - for standard input\n"),
+        (["tag", "-", "--output", "tags.xml"], "error: tags.xml: cannot tell the format; an output ends in .jsonl, "),
+        (["info", "nothing"], "error: there is no model `nothing`; give the folder of a bundle, or one of: "),
+        (
+            ["tag", "{article}", "--device", "abacus", "--model", "{bundle}"],
+            "error: no device `abacus` on this machine",
+        ),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_1(
+    command: Callable[..., tuple[Any, str, str]],
+    tiny_bundle: Path,
+    article: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    code, output, error = command(*(a.format(article=article, bundle=tiny_bundle) for a in arguments))
+    assert (code, output) == (1, "")
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
 
 
 def test_info(tiny_bundle: Path) -> None:
@@ -231,11 +384,32 @@ def test_info(tiny_bundle: Path) -> None:
     assert "A tiny model" in CliRunner().invoke(app, ["info", str(tiny_bundle), "--card"]).stdout
 
 
-@pytest.mark.parametrize("command", ["tag", "info"])
-def test_help_teaches_by_example(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"})
+def test_info_lists_the_shipped_models(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detente.bundle.shipped_models", lambda: {"tiny": tiny_bundle})
+    result = CliRunner().invoke(app, ["info", "--models"])
+    assert (result.exit_code, result.stdout) == (0, "tiny  0 MB  tiny-bert\n")
+    assert "tiny-bert" in CliRunner().invoke(app, ["info", "tiny"]).stdout
+
+
+def test_version(command: Callable[..., tuple[Any, str, str]]) -> None:
+    code, output, _ = command("--version")
+    assert code == 0
+    assert output.startswith("detente 0.")
+
+
+def test_help_names_the_commands(command: Callable[..., tuple[Any, str, str]]) -> None:
+    code, output, _ = command("--help")
+    assert code == 0
+    assert "tag" in output
+    assert "info" in output
+
+
+@pytest.mark.parametrize("name", ["tag", "info"])
+def test_help_teaches_by_example(name: str) -> None:
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"})
     assert result.exit_code == 0
-    assert f"detente {command}" in result.stdout
+    assert "Examples:" in result.stdout
+    assert f"detente {name}" in result.stdout
 
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:

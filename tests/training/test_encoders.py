@@ -250,7 +250,7 @@ def test_no_network_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr(encoders, "getproxies", dict)
+    monkeypatch.setattr("detente.hub.getproxies", dict)
     with pytest.raises(ConfigError, match="`someone/model` is not on this machine and no hub is in reach; use"):
         encoders.load_tokenizer_and_encoder_config(resolve_encoder("someone/model"))
 

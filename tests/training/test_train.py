@@ -96,6 +96,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(tiny_config: Config, tmp_path: 
     bundle = train(tiny_config(*sets, "training.early_stopping_patience=0"), tmp_path / "run", console=quiet())
     figures = [entry["eval_mean"] for entry in epochs(tmp_path / "run")]
     best = epochs(tmp_path / "run")[figures.index(max(figures))]["step"]
+    assert best < epochs(tmp_path / "run")[-1]["step"]
     saved = load_file(bundle / "model.safetensors")
     kept = load_file(tmp_path / "run" / "checkpoints" / f"checkpoint-{best}" / "model.safetensors")
     assert all((kept[name].half() == saved[name]).all() for name in kept)

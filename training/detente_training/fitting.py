@@ -47,9 +47,8 @@ def fit_calibration(
 @torch.inference_mode()
 def fit_temperatures(model: DetenteModel, reader: Reader, paragraphs: Sequence[LabelledParagraph]) -> Calibration:
     """One temperature for each head and one for the narrator, by minimum negative log-likelihood (Guo et al. 2017)."""
-    rows = training_windows(
-        paragraphs, reader.tokenizer, reader.codebook, reader.window_tokens, reader.overlap_tokens
-    ).sort("length")
+    rows = training_windows(paragraphs, reader.tokenizer, reader.codebook, reader.window_tokens, reader.overlap_tokens)
+    rows = rows.select(np.argsort(rows["length"], kind="stable"))
     pad_id = reader.tokenizer.pad_token_id or 0
     pairs: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {
         k: [] for k in ("topic", "voice", "narrator", "stance")
