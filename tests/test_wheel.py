@@ -19,9 +19,7 @@ pytestmark = pytest.mark.slow
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a command in a folder, without this process's Python paths; what it prints."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
     environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,6 +22,13 @@ ABUSE = "The report said guards at the prison camp had tortured inmates and exec
 MISSILES = "North Korea fired two ballistic missiles into the sea on Tuesday, days after the start of naval drills."
 SPORT = "Sporting won 3-0 on Saturday after a goal in the first minute, and the crowd sang until the lights went out."
 NEUTRAL = "The talks lasted for three hours, the spokesman said."
+RESTRAINT = (
+    "“We urge both sides to show restraint and return to the negotiating table,” said Ines Varga, the U.N. envoy."
+)
+TRANSCRIPT = (
+    "MR. KOWALSKI: We will not negotiate with a government that fires missiles at its neighbours. The sanctions stay."
+)
+DENIAL = "The ministry denied the allegations."
 EDITORIAL = (
     "We should stop pretending that isolation works. It is time to open an embassy, lift the embargo and start talking."
 )
@@ -34,7 +41,7 @@ def shipped() -> Path:
 
 @pytest.fixture(scope="module")
 def read() -> dict[str, ParagraphTags]:
-    texts = [PRESSURE, ENGAGEMENT, ABUSE, MISSILES, SPORT, NEUTRAL, EDITORIAL]
+    texts = [PRESSURE, ENGAGEMENT, ABUSE, MISSILES, SPORT, NEUTRAL, RESTRAINT, TRANSCRIPT, DENIAL, EDITORIAL]
     tagger = Tagger.from_pretrained("small", device="cpu")
     return dict(zip(texts, tagger.tag_paragraphs(texts), strict=True))
 
@@ -53,11 +60,20 @@ def test_topics(read: dict[str, ParagraphTags]) -> None:
     assert "human_rights" in read[ABUSE].topics
     assert "military_tension" in read[MISSILES].topics
     assert "diplomacy" in read[ENGAGEMENT].topics
+    assert "diplomacy" in read[RESTRAINT].topics
     assert read[SPORT].topics == ()
 
 
 @pytest.mark.parametrize(
-    ("text", "mention"), [(PRESSURE, "Orla Venn"), (ENGAGEMENT, "Tomas Aldane"), (NEUTRAL, "the spokesman")]
+    ("text", "mention"),
+    [
+        (PRESSURE, "Orla Venn"),
+        (ENGAGEMENT, "Tomas Aldane"),
+        (NEUTRAL, "the spokesman"),
+        (RESTRAINT, "Ines Varga"),
+        (TRANSCRIPT, "KOWALSKI"),
+        (DENIAL, "The ministry"),
+    ],
 )
 def test_named_voices_are_found(read: dict[str, ParagraphTags], text: str, mention: str) -> None:
     assert mention in [voice.mention for voice in read[text].voices]
@@ -66,7 +82,9 @@ def test_named_voices_are_found(read: dict[str, ParagraphTags], text: str, menti
 def test_stances(read: dict[str, ParagraphTags]) -> None:
     assert read[PRESSURE].stance == "pressure"
     assert read[ENGAGEMENT].stance == "engagement"
-    assert read[NEUTRAL].stance == "neutral"
+    assert read[TRANSCRIPT].stance == "pressure"
+    assert read[RESTRAINT].stance == "engagement"
+    assert read[NEUTRAL].stance == read[DENIAL].stance == "neutral"
     assert read[PRESSURE].lean > 0.3 > -0.3 > read[ENGAGEMENT].lean  # type: ignore[operator]
 
 
