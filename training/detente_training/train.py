@@ -344,7 +344,7 @@ def open_run(folder: Path, config: TrainConfig, record: dict[str, Any], resume: 
         DetenteError: a run is there and `resume` was not asked for, or the run there was made from something else.
     """
     settings, described = folder / "config.yaml", folder / "run.json"
-    same = config.model_copy(update={"output": ""}).to_yaml()
+    same = config.model_copy(update={"output": "."}).to_yaml()  # the folder may be moved
     if described.exists():
         if not resume:
             raise DetenteError(
