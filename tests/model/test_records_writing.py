@@ -6,9 +6,10 @@ import dataclasses
 import json
 import os
 import resource
-import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -487,28 +488,44 @@ def test_a_full_disk_at_the_end(tmp_path: Path) -> None:
     assert left_over(tmp_path) == []
 
 
-def test_a_signal_at_any_moment_leaves_whole_rows_that_match(tmp_path: Path) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+def test_an_interrupt_at_any_line_leaves_whole_rows_that_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may arrive before any line of the writer; it is raised before every seventh, one after the other."""
+    monkeypatch.setattr("detente.records.lines._FLUSH_BYTES", 1000)
+    before = sys.gettrace()
+    interrupted = True
+    moment = 0
+    while interrupted:
+        moment += 7
+        left, interrupted = moment, False
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for attempt in range(12):
-            path = tmp_path / f"{attempt}.csv"
-            writer = open_writer(path)
-            signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.004 * attempt)
-            with contextlib.suppress(KeyboardInterrupt), writer:
-                for number in range(1_000_000):
-                    writer.write(tagged(number, text="x" * 2000, **({"late": "y"} if number > 40 else {})))
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            assert not path.exists()
-            if writer.partial:
-                rows, voices = (records(p) for p in writer.partial)
-                assert [row["id"] for row in rows] == [f"d#{n}" for n in range(len(rows))]
-                assert [row["id"] for row in voices] == [f"d#{n}" for n in range(len(rows)) for _ in range(2)]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left, interrupted
+            if not frame.f_code.co_filename.endswith(("lines.py", "output.py")):
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    interrupted = True
+                    sys.settrace(before)
+                    raise KeyboardInterrupt
+            return trace
+
+        path = tmp_path / f"{moment}.csv"
+        writer = open_writer(path)
+        with contextlib.suppress(KeyboardInterrupt), writer:
+            sys.settrace(trace)
+            try:
+                for number in range(9):
+                    writer.write(tagged(number, text="x" * 400, **({"late": "y"} if number > 4 else {})))
+            finally:
+                sys.settrace(before)
+            raise KeyboardInterrupt
+        assert not path.exists()
+        if writer.partial:
+            rows, voices = (records(p) for p in writer.partial)
+            assert [row["id"] for row in rows] == [f"d#{n}" for n in range(len(rows))]
+            assert [row["id"] for row in voices] == [f"d#{n}" for n in range(len(rows)) for _ in range(2)]
+    assert moment > 200
     assert not [name for name in left_over(tmp_path) if name.endswith(".tmp")]
 
 

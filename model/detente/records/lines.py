@@ -57,6 +57,7 @@ class LineWriter(Output[Item]):
         super().__init__(paths, overwrite)
         self._bytes = 0
         self._heads = tuple(map(len, heads))
+        self._hidden: list[Path] = []  # every file ever begun, noted before it is there
         self._state = _State((), (), ())
         with self._reporting():
             self._state = self._opened()
@@ -65,6 +66,7 @@ class LineWriter(Output[Item]):
 
     def _opened(self) -> _State:
         made = tuple(temporary(path) for path in self.paths)
+        self._hidden += made
         return _State(made, tuple(path.open("xb", buffering=0) for path in made), (0,) * len(made))
 
     def _put(self, pieces: tuple[bytes, ...]) -> None:
@@ -106,6 +108,8 @@ class LineWriter(Output[Item]):
                     kept.append(partial_path(path))
                 else:
                     made.unlink()
+        for made in set(self._hidden) - set(state.made):  # begun or given up just when the run broke off
+            made.unlink(missing_ok=True)
         return tuple(kept)
 
 
