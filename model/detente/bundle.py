@@ -12,7 +12,6 @@ manifest.json                    format, versions, SHA-256 of each file above
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from detente.calibration import Calibration
+from detente.checksums import sha256_of
 from detente.codebook import Codebook
 from detente.errors import BundleError
 from detente.hub import hub_in_reach
@@ -110,11 +110,6 @@ def _download(name: str, choices: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, OSError) as error:
         raise BundleError(f"the model `{name}` cannot be had from the hub: {error}") from error
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_bundle(path: Path) -> dict[str, Any]:

@@ -129,13 +129,21 @@ def tag(
         zcat news.jsonl.gz | detente tag - --output - | jq .stance
     """
     from detente.documents import MAX_CHARACTERS
-    from detente.records import Counts, RejectedWriter, SeenIds, open_source, open_writer
+    from detente.records import (
+        OUTPUT_SUFFIXES,
+        Counts,
+        RejectedWriter,
+        SeenIds,
+        check_output,
+        open_source,
+        open_writer,
+    )
     from detente.records.lines import json_lines
 
     console = Console(stderr=True, highlight=False, quiet=quiet)
     to_stdout = output is not None and str(output) == "-"
-    if output is not None and not to_stdout and output.suffix.lower() not in (".jsonl", ".csv", ".parquet"):
-        raise DataError(f"{output}: cannot tell the format; an output ends in .jsonl, .csv, .parquet, or is -")
+    if output is not None and not to_stdout and output.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise DataError(f"{output}: cannot tell the format; an output ends in {', '.join(OUTPUT_SUFFIXES)}, or is -")
     seen = SeenIds()
     sources = [
         open_source(
@@ -150,22 +158,17 @@ def tag(
     ]
     counts = Counts()
     with ExitStack() as stack:
-        from detente.bundle import CODEBOOK, check_bundle, find_bundle
-        from detente.codebook import Codebook
-
         rejected: RejectedWriter | None = None
         writer = None
         if output is not None and not to_stdout:
-            # Opened before the model is loaded: an output that cannot be written should say so at once.
-            folder = find_bundle(model)
-            check_bundle(folder)
-            codebook = Codebook.from_yaml(folder / CODEBOOK)
-            writer = stack.enter_context(open_writer(output, codebook, long=long, overwrite=overwrite))
-            rejected = stack.enter_context(RejectedWriter(output, overwrite=overwrite))
+            check_output(output, overwrite)  # said before the model is loaded, not after
         with console.status("loading the model"):
             from detente.tagger import Tagger
 
             tagger = Tagger.from_pretrained(model, device=device, batch_tokens=batch_tokens)
+        if output is not None and not to_stdout:
+            writer = stack.enter_context(open_writer(output, tagger.codebook, long=long, overwrite=overwrite))
+            rejected = stack.enter_context(RejectedWriter(output, overwrite=overwrite))
         rows = _accepted(sources, counts, rejected, console)
         tags = tagger.stream(rows, everything=everything)
         page = Console(highlight=False, markup=False)

@@ -173,13 +173,19 @@ def batches(group: Sequence[Window], pad_id: int, max_tokens: int) -> Iterator[B
         start += count
 
 
+def tokens_on(window: Window, start: int, end: int) -> npt.NDArray[np.intp]:
+    """Indices of the tokens that touch the characters [start, end)."""
+    offsets = window.offsets
+    return np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0]))
+
+
 def token_span(window: Window, start: int, end: int) -> tuple[int, int] | None:
     """Tokens [first, end) of the window that cover the characters [start, end), from the head of the first word on.
 
     None if the window does not hold the whole span.
     """
     offsets = window.offsets
-    covered = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0]))
+    covered = tokens_on(window, start, end)
     real = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
     if not len(covered):
         return None

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from detente.calibration import Calibration
 from detente.codebook import Codebook
 from detente.decoding import Mention, Reading, WindowLogits, find_mentions, margin, read_paragraph, softmax
-from detente.encoding import Window, batches, token_span, windows
+from detente.encoding import Window, batches, token_span, tokens_on, windows
 from detente.runtime import Runtime
 
 Span = tuple[int, int]
@@ -95,17 +95,11 @@ def _place(cut: Sequence[Window], marked: Sequence[Sequence[Span]]) -> list[dict
     for paragraph, spans in enumerate(marked):
         for span in spans:
             if (paragraph, span) not in held:
-                covered = {i: _tokens_on(cut[i], *span) for i in of_paragraph[paragraph]}
+                covered = {i: tokens_on(cut[i], *span) for i in of_paragraph[paragraph]}
                 most = max(covered, key=lambda i: len(covered[i]))
                 first, end = (int(covered[most][0]), int(covered[most][-1]) + 1) if len(covered[most]) else (0, 0)
                 wanted[most][span] = Mention(first, end, 1.0)
     return wanted
-
-
-def _tokens_on(window: Window, start: int, end: int) -> npt.NDArray[np.intp]:
-    """Indices of the tokens that touch the characters [start, end)."""
-    offsets = window.offsets
-    return np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0]))
 
 
 def _marks_in(window: Window, spans: Sequence[Span]) -> dict[Span, Mention]:

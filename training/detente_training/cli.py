@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +12,9 @@ from rich.console import Console
 
 from detente.cli import app as application
 from detente.cli import run
-from detente.errors import DataError, DetenteError
+from detente.errors import DataError
 from detente_training.corpus_commands import corpus_app
+from detente_training.whole_files import whole_file
 
 application.add_typer(corpus_app, name="corpus")
 
@@ -175,21 +173,3 @@ def evaluate(
         with whole_file(errors) as file:
             file.writelines(json.dumps(mistake.to_dict(), ensure_ascii=False) + "\n" for mistake in found_mistakes)
         console.print(f"wrote {len(found_mistakes):,} mistakes to {errors}", markup=False)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Any]:
-    """A text file that appears at `path` when it is complete, or not at all.
-
-    Raises:
-        DetenteError: the file cannot be written.
-    """
-    making = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with making.open("w", encoding="utf-8") as file:
-            yield file
-        os.replace(making, path)
-    except OSError as error:
-        raise DetenteError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        making.unlink(missing_ok=True)

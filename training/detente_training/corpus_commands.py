@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,6 +13,7 @@ from detente.codebook import Codebook
 from detente.errors import DetenteError
 from detente_training.labelled import Check, check_labelled
 from detente_training.standoff import join as join_standoff
+from detente_training.whole_files import whole_file
 
 corpus_app = typer.Typer(
     name="corpus",
@@ -105,11 +105,10 @@ def join(
             raise DetenteError(f"{output} exists; name another file, or replace it with --overwrite")
         joined = join_standoff(standoff, texts, text_column)
         if joined.records:
-            _write(output, joined.records)
+            with whole_file(output) as file:
+                file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in joined.records)
     except DetenteError as error:
         _fail(error)
-    except OSError as error:
-        _fail(DetenteError(f"cannot write {output}: {error.strerror or error}"))
     for reason in joined.unreadable[:_SHOWN]:
         typer.echo(f"warning: left out {reason}", err=True)
     if len(joined.unreadable) > _SHOWN:
@@ -127,19 +126,6 @@ def join(
             )
         )
     typer.echo(f"wrote {output}")
-
-
-def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes beside the target and moves into place, so that a file that exists is whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        # A lone surrogate in a title has no UTF-8; written as \ud800 it is the escape that JSON knows.
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _print_counts(result: Check) -> None:

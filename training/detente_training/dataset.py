@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from detente.codebook import Codebook
-from detente.encoding import PAD_MULTIPLE, token_span, windows
+from detente.encoding import PAD_MULTIPLE, token_span, tokens_on, windows
 from detente.network import BEGIN, INSIDE, NARRATOR_TOKEN, OUTSIDE
 from detente_training.labelled import LabelledParagraph
 
@@ -51,8 +51,8 @@ def training_windows(
             for marked in paragraph.voices:
                 span = token_span(window, marked.start, marked.end)
                 if span is None:
-                    cut = (window.offsets[:, 1] > marked.start) & (window.offsets[:, 0] < marked.end)
-                    voices[cut & window.heads] = IGNORED
+                    cut = tokens_on(window, marked.start, marked.end)
+                    voices[cut[window.heads[cut]]] = IGNORED
                     continue
                 first, end = span
                 voices[first:end][window.heads[first:end]] = INSIDE

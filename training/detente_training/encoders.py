@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from detente.checksums import sha256_of
 from detente.errors import BundleError, ConfigError, MissingExtraError
 from detente.hub import hub_in_reach
-from detente_training.encoder_cache import WEIGHTS, cache_folder, check_weights, join_parts, sha256_of
+from detente_training.encoder_cache import WEIGHTS, cache_folder, check_weights, join_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
