@@ -1,6 +1,7 @@
 """The saved model: one folder without pickles, whose manifest has the hash of every file.
 
-config.json, model.safetensors   the network, float16
+config.json, model.safetensors   the network, float16; or, where the encoder comes from elsewhere,
+adapter.safetensors              its adapters and heads alone
 tokenizer.json, …                its tokenizer
 codebook.yaml                    what the labels mean
 calibration.json                 temperatures and thresholds
@@ -26,9 +27,11 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from detente.adapter import adapter_weights, has_adapters, load_with_encoder
 from detente.calibration import Calibration
 from detente.checksums import sha256_of
 from detente.codebook import Codebook
@@ -40,12 +43,13 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter.safetensors"  # in place of the former
 TOKENIZER = "tokenizer.json"
 CODEBOOK = "codebook.yaml"
 CALIBRATION = "calibration.json"
 METRICS = "metrics.json"
 CARD = "README.md"
-REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CODEBOOK, CALIBRATION)
+REQUIRED = (CONFIG, TOKENIZER, CODEBOOK, CALIBRATION)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5")
 DEFAULT_MODEL = "small"
 
@@ -139,7 +143,8 @@ def check_bundle(path: Path) -> dict[str, Any]:
             f"{path} has format {form}, this version of detente reads format {FORMAT}; "
             "install the version named in its README.md, or train it again"
         )
-    problems = [f"{name}: not in the manifest" for name in REQUIRED if name not in files]
+    weights = ADAPTER if ADAPTER in files else WEIGHTS
+    problems = [f"{name}: not in the manifest" for name in (*REQUIRED, weights) if name not in files]
     for name, expected in files.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
@@ -167,11 +172,22 @@ def quiet_loading() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_bundle(name: str | Path = DEFAULT_MODEL) -> Bundle:
+def weights_file(path: Path) -> Path:
+    """The file of a bundle that has its weights: all of them, or those of adapters and heads."""
+    return path / ADAPTER if (path / ADAPTER).is_file() else path / WEIGHTS
+
+
+def load_bundle(name: str | Path = DEFAULT_MODEL, encoder: str | None = None) -> Bundle:
     """Loads a model and checks it against its manifest; weights are float32 in memory.
 
+    Args:
+        name: a shipped model, a folder, or a hub id.
+        encoder: for a bundle of adapters, a local folder or a hub id to take the encoder from, in place of the
+            packages that carry it.
+
     Raises:
-        BundleError: see `find_bundle` and `check_bundle`.
+        BundleError: see `find_bundle` and `check_bundle`; an encoder for a bundle that brings its own.
+        MissingExtraError: the encoder of a bundle of adapters is not installed.
     """
     path = find_bundle(name)
     manifest = check_bundle(path)
@@ -180,19 +196,30 @@ def load_bundle(name: str | Path = DEFAULT_MODEL) -> Bundle:
         config = DetenteConfig.from_pretrained(path)
         if Codebook.from_dict(config.codebook).hash != codebook.hash:
             raise BundleError(f"{path}: {CODEBOOK} and {CONFIG} hold different codebooks; restore the bundle")
-        loaded: Any = DetenteModel.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-        model, loading = loaded
-        # What the file lacks would be filled with random numbers.
-        lacking = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
-        if lacking:
-            raise BundleError(
-                f"{path}: {WEIGHTS} does not fit the network of {CONFIG}, or this version of transformers: "
-                f"it lacks {', '.join(lacking[:3])}{', …' * (len(lacking) > 3)}; restore the bundle, or train it again"
-            )
+        if config.adapter is not None:
+            model = DetenteModel(config)
+            load_with_encoder(model, config.adapter, load_file(path / ADAPTER), encoder)
+        elif encoder is not None:
+            raise BundleError(f"the model {name} brings its own encoder; leave out {encoder}")
+        else:
+            model = _whole_model(path, config)
         tokenizer = AutoTokenizer.from_pretrained(path)
     return Bundle(path, model, tokenizer, codebook, Calibration.from_json(path / CALIBRATION), manifest)
+
+
+def _whole_model(path: Path, config: DetenteConfig) -> DetenteModel:
+    loaded: Any = DetenteModel.from_pretrained(
+        path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    model, loading = loaded
+    # What the file lacks would be filled with random numbers.
+    lacking = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+    if lacking:
+        raise BundleError(
+            f"{path}: {WEIGHTS} does not fit the network of {CONFIG}, or this version of transformers: "
+            f"it lacks {', '.join(lacking[:3])}{', …' * (len(lacking) > 3)}; restore the bundle, or train it again"
+        )
+    return model  # type: ignore[no-any-return]
 
 
 def save_bundle(
@@ -208,6 +235,8 @@ def save_bundle(
     """Writes a bundle in float16; `folder` appears whole or not at all.
 
     Args:
+        model: the network. With adapters that are not merged, and its configuration's `adapter` filled in, only those
+            and the heads are written, and loading takes the encoder from where it comes.
         metrics: figures to keep, as JSON.
         card: the model card, Markdown.
         record: what the model was made from; kept in the manifest under `made_from`.
@@ -215,44 +244,75 @@ def save_bundle(
     Raises:
         BundleError: the folder is there already.
     """
+    with _new_folder(folder) as building:
+        with quiet_loading():
+            whole = not has_adapters(model)
+            weights = {
+                name: value.to(torch.float16) if value.is_floating_point() else value
+                for name, value in (model.state_dict() if whole else adapter_weights(model)).items()
+            }
+            if whole:
+                model.save_pretrained(building, state_dict=weights)
+            else:
+                model.config.save_pretrained(building)
+                save_file({name: value.contiguous() for name, value in weights.items()}, building / ADAPTER)
+            tokenizer.save_pretrained(building)
+        labels = codebook.to_dict() | {"stances": _plain_stances(codebook)}
+        text = yaml.safe_dump(labels, sort_keys=False, allow_unicode=True, width=100)
+        (building / CODEBOOK).write_text(text, encoding="utf-8")
+        (building / CALIBRATION).write_text(json.dumps(calibration.to_dict(), indent=2), encoding="utf-8")
+        _write_figures(building, metrics, card)
+        write_manifest(building, record)
+
+
+def copy_bundle(bundle: Bundle, folder: Path, metrics: Mapping[str, Any], card: str) -> None:
+    """Writes the same model with other figures and another card; `folder` appears whole or not at all.
+
+    Raises:
+        BundleError: the folder is there already.
+    """
+    with _new_folder(folder) as building:
+        for name in bundle.manifest["files"]:
+            shutil.copyfile(bundle.path / name, building / name)
+        _write_figures(building, metrics, card)
+        write_manifest(building, bundle.manifest["made_from"])
+
+
+def write_manifest(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes the manifest of the bundle whose other files are in `folder`, the codebook among them.
+
+    Args:
+        record: what the model was made from; kept under `made_from`.
+    """
+    manifest = {
+        "format": FORMAT,
+        "detente": version("detente"),
+        "codebook": Codebook.from_yaml(folder / CODEBOOK).hash,
+        "made_from": record,
+        "files": {p.name: sha256_of(p) for p in sorted(folder.iterdir()) if p.name != MANIFEST},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder`, which takes its name once it is filled, or goes away."""
     if folder.exists():
         raise BundleError(f"{folder} exists already; remove it or choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with quiet_loading():
-            weights = {
-                name: value.to(torch.float16) if value.is_floating_point() else value
-                for name, value in model.state_dict().items()
-            }
-            model.save_pretrained(building, state_dict=weights)
-            tokenizer.save_pretrained(building)
-        texts = {
-            CODEBOOK: yaml.safe_dump(
-                codebook.to_dict() | {"stances": _plain_stances(codebook)},
-                sort_keys=False,
-                allow_unicode=True,
-                width=100,
-            ),
-            CALIBRATION: json.dumps(calibration.to_dict(), indent=2),
-            METRICS: json.dumps(metrics, indent=1),
-            CARD: card,
-        }
-        for name, text in texts.items():
-            (building / name).write_text(text, encoding="utf-8")
-        manifest = {
-            "format": FORMAT,
-            "detente": version("detente"),
-            "codebook": codebook.hash,
-            "made_from": record,
-            "files": {p.name: sha256_of(p) for p in sorted(building.iterdir())},
-        }
-        (building / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        yield building
         building.chmod(0o755)
         os.replace(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def _write_figures(folder: Path, metrics: Mapping[str, Any], card: str) -> None:
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _plain_stances(codebook: Codebook) -> list[dict[str, Any]]:

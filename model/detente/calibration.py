@@ -23,6 +23,8 @@ class Calibration:
         topic_temperature, voice_temperature, narrator_temperature, stance_temperature: logits are divided by these
             before sigmoid or softmax (temperature scaling, Guo et al. 2017); > 0.
         topic_thresholds: smallest probability at which each topic is given; a topic not named here has 0.5.
+        stance_weights: a voice has the stance whose probability times its weight is largest; a stance not named here
+            has 1.
         voice_threshold, narrator_threshold: smallest presence probability at which a voice is given.
         candidate_floor: presence probability under which a span is no candidate at all.
         low_confidence: a paragraph whose most probable stance is under this carries the flag `low_confidence`.
@@ -36,6 +38,7 @@ class Calibration:
     narrator_temperature: float = 1.0
     stance_temperature: float = 1.0
     topic_thresholds: Mapping[str, float] = field(default_factory=dict)
+    stance_weights: Mapping[str, float] = field(default_factory=dict)
     voice_threshold: float = 0.5
     narrator_threshold: float = 0.5
     candidate_floor: float = 0.02
@@ -52,6 +55,14 @@ class Calibration:
             probabilities |= {f"topic_thresholds.{k}": v for k, v in self.topic_thresholds.items()}
         else:
             problems.append(f"topic_thresholds must name a threshold for each topic, not {self.topic_thresholds!r}")
+        if isinstance(self.stance_weights, Mapping):
+            problems += [
+                f"stance_weights.{stance} must be a number above 0, not {value!r}"
+                for stance, value in self.stance_weights.items()
+                if not (_is_number(value) and value > 0)
+            ]
+        else:
+            problems.append(f"stance_weights must name a weight for each stance, not {self.stance_weights!r}")
         for name in ("voice_threshold", "narrator_threshold", "candidate_floor", "low_confidence"):
             probabilities[name] = getattr(self, name)
         for name, value in probabilities.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from detente.errors import DataError, DetenteError
 
 if TYPE_CHECKING:
     from detente.documents import Paragraph
+    from detente.overview import Overview
     from detente.records import Counts, Rejected, RejectedWriter
     from detente.tags import ParagraphTags
 
@@ -108,6 +109,14 @@ def tag(
         int | None,
         typer.Option(min=1, help="Longer texts are set aside. [default: 500000]", show_default=False),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or hub id of the encoder, for a model that is adapters to one; default: the packages of "
+            "detente[base].",
+            show_default=False,
+        ),
+    ] = None,
     batch_tokens: Annotated[int, typer.Option(min=16, help="Tokens in one forward pass.")] = 4096,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
@@ -165,7 +174,7 @@ def tag(
         with console.status("loading the model"):
             from detente.tagger import Tagger
 
-            tagger = Tagger.from_pretrained(model, device=device, batch_tokens=batch_tokens)
+            tagger = Tagger.from_pretrained(model, device=device, batch_tokens=batch_tokens, encoder=encoder)
         if output is not None and not to_stdout:
             writer = stack.enter_context(open_writer(output, tagger.codebook, long=long, overwrite=overwrite))
             rejected = stack.enter_context(RejectedWriter(output, overwrite=overwrite))
@@ -185,7 +194,11 @@ def tag(
             if writer is not None:
                 writer.abort()
                 kept = ", ".join(map(str, writer.partial)) or "nothing"
-                console.print(f"stopped after {counts.tagged + counts.untagged:,} rows; kept: {kept}", markup=False)
+                console.print(
+                    f"stopped after {counts.tagged + counts.untagged:,} rows; kept: {kept}",
+                    markup=False,
+                    soft_wrap=True,
+                )
             raise
     counts.check()
     console.print(counts.summary(), markup=False)
@@ -310,26 +323,27 @@ def info(
         CARD,
         CODEBOOK,
         CONFIG,
+        DEFAULT_MODEL,
         METRICS,
-        WEIGHTS,
         check_bundle,
         find_bundle,
         shipped_models,
     )
     from detente.calibration import Calibration
     from detente.codebook import Codebook
+    from detente.overview import WITHIN, overview
 
     console = Console(highlight=False, markup=False)
     if models:
-        for name, folder in shipped_models().items():
-            encoder = check_bundle(folder).get("made_from", {}).get("encoder", {}).get("name", "unknown")
-            console.print(f"{name}  {(folder / WEIGHTS).stat().st_size / 1e6:.0f} MB  {encoder}")
+        shipped = sorted(shipped_models().items(), key=lambda item: item[0] != DEFAULT_MODEL)
+        _list_models({name: overview(folder, check_bundle(folder)) for name, folder in shipped}, console)
         return
     path = find_bundle(model)
     manifest = check_bundle(path)
     if card:
         console.print(Markdown(visible((path / CARD).read_text(encoding="utf-8"))))
         return
+    about = overview(path, manifest)
     codebook = Codebook.from_yaml(path / CODEBOOK)
     calibration = Calibration.from_json(path / CALIBRATION)
     config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
@@ -338,8 +352,8 @@ def info(
     for name, value in (
         ("model", str(model)),
         ("folder", str(path)),
-        ("encoder", made_from.get("encoder", {}).get("name", "unknown")),
-        ("weights", f"{(path / WEIGHTS).stat().st_size / 1e6:.0f} MB"),
+        ("encoder", f"{about.encoder} ({about.encoder_is})"),
+        ("weights", f"{about.megabytes:.0f} MB" + ("" if about.encoder_is == WITHIN else ", beside that encoder")),
         ("made with", f"detente {manifest.get('detente', 'unknown')}"),
         ("window", f"{config['window_tokens']} tokens, {config['overlap_tokens']} shared with the next"),
         ("codebook", f"version {codebook.version}, {codebook.hash[:12]}"),
@@ -356,6 +370,43 @@ def info(
     ):
         table.add_row(name, visible(value))
     console.print(table)
+    if about.remedy is not None:
+        console.print(visible(about.remedy), soft_wrap=True)
     metrics = path / METRICS
     if metrics.is_file():
         console.print(f"figures: {metrics}; model card: detente info {model} --card", soft_wrap=True)
+
+
+def _list_models(models: Mapping[str, Overview], console: Console) -> None:
+    """One row for each model; below, what each was measured on, and how to get an encoder that is missing."""
+    from rich import box
+    from rich.table import Table
+
+    headings = {
+        "topics macro-F1": "topics\nmacro-F1",
+        "voices F1": "voices\nF1",
+        "voice+stance F1": "voice+\nstance F1",
+        "paragraph stance macro-F1": "par. stance\nmacro-F1",
+    }
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in ("model", "MB", "encoder", *headings.values(), "rel.\nspeed"):
+        table.add_column(heading, justify="left" if heading in ("model", "encoder") else "right")
+    reference = next((about.paragraphs_per_second for about in models.values()), None)  # the first model's
+    for name, about in models.items():
+        values = [about.figures[figure] for figure in headings]
+        speed = about.paragraphs_per_second
+        table.add_row(
+            visible(name),
+            f"{about.megabytes:.0f}",
+            visible(f"{about.encoder.rpartition('/')[2]}\n({about.encoder_is})"),
+            *("-" if value is None else f"{value:.3f}" for value in values),
+            "-" if speed is None or reference is None else f"{speed / reference:.2f}",
+        )
+    console.print(table)
+    for name, about in models.items():
+        notes = [f"figures on {about.measured_on}" if about.measured_on else "no figures"]
+        if about.paragraphs_per_second is not None:
+            notes.append(f"{about.paragraphs_per_second:,.0f} paragraphs a second on {about.speed_on}")
+        if about.remedy is not None:
+            notes.append(about.remedy)
+        console.print(visible(f"{name}: {'; '.join(notes)}"), soft_wrap=True)

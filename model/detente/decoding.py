@@ -227,7 +227,14 @@ def pole_lean(candidates: Sequence[Candidate], codebook: Codebook) -> float | No
     return float(present[1] - present[0])
 
 
-def voice(candidate: Candidate, text: str, codebook: Codebook, speaker: str | None = None) -> Voice:
+def decide(stances: Sequence[float] | Floats, codebook: Codebook, calibration: Calibration) -> str:
+    """The stance of a voice with these probabilities (S): the largest after the fitted weights; the first of equals."""
+    names = codebook.stance_names
+    weights = [calibration.stance_weights.get(name, 1.0) for name in names]
+    return names[int(np.argmax(np.asarray(stances) * weights))]
+
+
+def voice(candidate: Candidate, text: str, codebook: Codebook, calibration: Calibration) -> Voice:
     """The public form of a candidate."""
     is_narrator = candidate.start is None
     return Voice(
@@ -235,9 +242,9 @@ def voice(candidate: Candidate, text: str, codebook: Codebook, speaker: str | No
         start=candidate.start,
         end=candidate.end,
         narrator=is_narrator,
-        speaker=speaker,
+        speaker=None,
         presence=candidate.presence,
-        stance=codebook.stance_names[int(np.argmax(candidate.stances))],
+        stance=decide(candidate.stances, codebook, calibration),
         stances=dict(zip(codebook.stance_names, map(float, candidate.stances), strict=True)),
         lean=pole_lean([Candidate(None, None, 1.0, candidate.stances)], codebook),
     )

@@ -52,10 +52,8 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, find: FindMentions) -> list[WindowLogits]:
-        output = self.model(
-            input_ids=torch.from_numpy(batch.input_ids).to(self.device),
-            attention_mask=torch.from_numpy(batch.attention_mask).to(self.device),
-        )
+        attention_mask = torch.from_numpy(batch.attention_mask).to(self.device)
+        output = self.model(input_ids=torch.from_numpy(batch.input_ids).to(self.device), attention_mask=attention_mask)
         topics = output.topics.float().cpu().numpy()  # (B, K)
         voices = output.voices.float().cpu().numpy()  # (B, T, 3)
         mentions = [tuple(find(voices[row], window)) for row, window in enumerate(batch.windows)]
@@ -63,7 +61,8 @@ class TorchRuntime:
         for row, found in enumerate(mentions):
             for column, mention in enumerate(found):
                 spans[row, column] = mention.first, mention.end
-        stances = self.model.stance_logits(output.states, output.pooled, torch.from_numpy(spans).to(self.device))
+        asked = torch.from_numpy(spans).to(self.device)
+        stances = self.model.stance_logits(output.states, output.pooled, asked, attention_mask)
         stances = stances.float().cpu().numpy()  # (B, M, S)
         return [
             WindowLogits(topics[row].astype(np.float64), found, stances[row, : len(found)].astype(np.float64))

@@ -37,20 +37,28 @@ class Tagger:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path = DEFAULT_MODEL, *, device: str = "auto", batch_tokens: int = BATCH_TOKENS
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        batch_tokens: int = BATCH_TOKENS,
+        encoder: str | None = None,
     ) -> Tagger:
         """Loads a model.
 
         Args:
-            model: "small" (shipped), the folder of a bundle or of a training run, or a hub id.
+            model: "small" or "base" (shipped), the folder of a bundle or of a training run, or a hub id.
             device: "auto", "cpu", "cuda", "mps", …
             batch_tokens: padded tokens in one forward pass; more is faster on a GPU and needs more memory.
+            encoder: for a model that is adapters to an encoder ("base"), a local folder or a hub id to take that
+                encoder from; default: the packages of the extra `detente[base]`.
 
         Raises:
             BundleError: no such model, or one that is not whole.
+            MissingExtraError: the packages that carry the encoder are not installed.
             DetenteError: no such device.
         """
-        return cls.from_bundle(load_bundle(model), device=device, batch_tokens=batch_tokens)
+        return cls.from_bundle(load_bundle(model, encoder), device=device, batch_tokens=batch_tokens)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, device: str = "auto", batch_tokens: int = BATCH_TOKENS) -> Tagger:
@@ -184,7 +192,7 @@ class Tagger:
     def _tags(self, paragraph: Paragraph, reading: Reading, names: Resolver) -> ParagraphTags:
         codebook, calibration = self.codebook, self.calibration
         topics = dict(zip(codebook.topic_names, map(float, reading.topics), strict=True))
-        voices = [voice(c, paragraph.text, codebook) for c in found(reading, calibration)]
+        voices = [voice(c, paragraph.text, codebook, calibration) for c in found(reading, calibration)]
         stance = codebook.union(v.stance for v in voices) if codebook.stances else None
         probabilities = paragraph_stance(reading.candidates, codebook)
         flags = []

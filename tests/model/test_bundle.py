@@ -172,7 +172,7 @@ def test_parent_folders_are_made(make_bundle: Callable[[Path], Path], tmp_path: 
 # --- what is not whole is refused
 
 
-@pytest.mark.parametrize("name", [*REQUIRED, METRICS])
+@pytest.mark.parametrize("name", [*REQUIRED, WEIGHTS, METRICS])
 def test_a_missing_file(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=rf"the model in {bundle} is not whole:\n  - {name}: missing\nRestore it"):

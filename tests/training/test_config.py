@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detente.errors import ConfigError
-from detente_training.config import config_reference, load_config
+from detente_training.config import (
+    DataConfig,
+    LoraSettings,
+    LossWeights,
+    ModelConfig,
+    config_reference,
+    load_config,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -28,6 +35,9 @@ def test_the_defaults_need_no_file() -> None:
     assert config.training.head_learning_rate == 5e-4
     assert config.model.window_tokens == 384
     assert config.lora is None
+    assert (config.start, config.data.soft) == (None, ())
+    assert (config.model.encoder_dropout, config.model.mention_attention) == (None, True)
+    assert (config.training.schedule, config.training.loss_weights.soft) == ("linear", 1.0)
     assert config.data.every_file == ("my.jsonl",)
     assert config.data.deciding_files == ("my.jsonl",)
 
@@ -57,7 +67,11 @@ def test_sets_are_yaml_and_the_last_wins() -> None:
             "training.bf16=false",
             "training.loss_weights.topics=0",
             "data.files=corpus",
+            "data.soft=runs/teacher/soft",
+            "model.encoder_dropout=0",
+            "training.schedule=constant",
             "lora.rank=8",
+            "lora.merge=false",
         ],
     )
     assert config.training.epochs == 2.5
@@ -65,8 +79,12 @@ def test_sets_are_yaml_and_the_last_wins() -> None:
     assert config.training.bf16 is False
     assert config.training.loss_weights.topics == 0
     assert config.data.files == ("corpus",)
+    assert config.data.soft == ("runs/teacher/soft",)
+    assert config.model.encoder_dropout == 0
+    assert config.training.schedule == "constant"
     assert config.lora is not None
     assert (config.lora.rank, config.lora.alpha, config.lora.target) == (8, 32, "all-linear")
+    assert config.lora.merge is False
 
 
 def test_a_set_can_take_a_section_away(tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def test_every_mistake_is_listed_in_the_users_words() -> None:
     assert found == [
         "`encoder` must be a text, not 3",
         "`data.files` must be a list of texts, not a list with 2 in it",
-        "unknown key `model.zzz`, allowed here: window_tokens, overlap_tokens, head_dropout",
+        f"unknown key `model.zzz`, allowed here: {', '.join(ModelConfig.model_fields)}",
         "`training.epochs` must be a number (above 0), not 0",
         "`training.batch_size` must be a whole number (at least 1), not 'many'",
         "`training.warmup_ratio` must be a number (at least 0 and below 1), not nan",
@@ -112,7 +130,7 @@ def test_every_mistake_is_listed_in_the_users_words() -> None:
         "`training.gradient_accumulation` must be a whole number (at least 1), not true",
         "`training.select_by` must be `voice_stance_f1`, `topics_f1`, `paragraph_stance_f1` or `mean`, not 'f1'",
         "`training.bf16` must be true, false or `auto`, not 'maybe'",
-        "`training.loss_weights` must be a section with the keys topics, voices, stance, not 3",
+        f"`training.loss_weights` must be a section with the keys {', '.join(LossWeights.model_fields)}, not 3",
         "`training.threads` must be a whole number (at least 1) or null, not 0",
         "unknown key `training.learning_rat`, did you mean `learning_rate`?",
         "`lora.rank` must be a whole number (at least 1), not 1.5",
@@ -132,8 +150,12 @@ def test_every_mistake_is_listed_in_the_users_words() -> None:
         ("training.batch_sizes.x=1", "unknown key `training.batch_sizes`, did you mean `batch_size`?"),
         ("model.overlap_tokens=200", "`model`: `overlap_tokens` (200) must be at most half of `window_"),
         ("training.loss_weights={topics: 0, voices: 0, stance: 0}", "at least one weight must be above 0"),
+        ("training.schedule=cosine", "`training.schedule` must be `linear` or `constant`, not 'cosine'"),
+        ("model.encoder_dropout=1", "`model.encoder_dropout` must be a number (at least 0 and below 1) or null, not 1"),
+        ("data.soft=3", "`data.soft` must be a list of texts, not 3"),
+        ("lora.merge=null", "`lora.merge` must be true or false, not nothing"),
         ("lora.layers=[1]", "`lora`: `layers` needs `target` to be a list of module names"),
-        ("lora=yes", "`lora` must be a section with the keys rank, alpha, dropout, target, layers, not true"),
+        ("lora=yes", f"`lora` must be a section with the keys {', '.join(LoraSettings.model_fields)}, not true"),
     ],
 )  # fmt: skip
 def test_one_mistake(text: str, message: str) -> None:
@@ -164,7 +186,7 @@ def test_something_must_be_trained_on() -> None:
         (b"training:\n  epochs: 1\n  epochs: 2\n", "`epochs` is given twice"),
         (b"output: \xff\n", "it is not UTF-8 text"),
         (b"1: 2\ndata: {files: [a]}\n", "unknown key `1`"),
-        (b"data: 3\n", "`data` must be a section with the keys files, target, max_paragraphs, not 3"),
+        (b"data: 3\n", f"`data` must be a section with the keys {', '.join(DataConfig.model_fields)}, not 3"),
         (b"output: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],
 )

@@ -139,6 +139,7 @@ def test_the_bundle_has_that_calibration(bundle: Bundle, reader: Reader, validat
     refitted = fit_calibration(bundle.model, reader, validation).to_dict()
     saved = bundle.calibration.to_dict()
     assert refitted.pop("topic_thresholds") == pytest.approx(saved.pop("topic_thresholds"), abs=0.02)
+    assert refitted.pop("stance_weights") == pytest.approx(saved.pop("stance_weights"), rel=0.25)  # two of its steps
     assert refitted == pytest.approx(saved, rel=0.05)  # saved in half precision
 
 

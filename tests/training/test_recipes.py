@@ -13,7 +13,7 @@ RECIPES = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name
 
 
 def test_the_recipes_are_there() -> None:
-    assert {path.stem for path in RECIPES} >= {"accurate", "base", "quick", "release"}
+    assert {path.stem for path in RECIPES} >= {"base", "corpus", "quick", "small"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -33,9 +33,9 @@ def test_a_recipe_opens_with_its_command(path: Path) -> None:
 def test_what_sets_the_recipes_apart() -> None:
     loaded = {path.stem: load_config(path) for path in RECIPES}
     assert loaded["quick"].data.max_paragraphs is not None
-    assert loaded["accurate"].encoder == "mpnet"
-    assert loaded["accurate"].lora is not None
-    assert loaded["accurate"].lora.dropout == 0
-    assert {loaded[name].encoder for name in ("quick", "base", "release")} == {"minilm"}
-    release = load_config(ROOT / "configs" / "release.yaml", data=["realtrain.jsonl"])
-    assert release.data.deciding_files == ("realtrain.jsonl",)
+    assert loaded["base"].encoder == "mpnet"
+    assert loaded["base"].lora is not None
+    assert loaded["base"].lora.dropout == 0
+    assert {loaded[name].encoder for name in ("quick", "corpus", "small")} == {"minilm"}
+    small = load_config(ROOT / "configs" / "small.yaml", data=["realtrain.jsonl"])
+    assert small.data.deciding_files == ("realtrain.jsonl",)

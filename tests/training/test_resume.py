@@ -19,7 +19,8 @@ from rich.console import Console
 from detente.bundle import check_bundle
 from detente_training import train as training
 from detente_training import trainer as trainer_module
-from detente_training.train import InterruptedRunError, last_checkpoint, train
+from detente_training.run_folder import last_checkpoint
+from detente_training.train import InterruptedRunError, train
 
 if TYPE_CHECKING:
     from detente_training.config import TrainConfig
@@ -108,6 +109,7 @@ def interrupt() -> None:
         (9, ()),  # within the second epoch
         (15, ()),  # the last step, before it is saved
         (9, ("lora.rank=4",)),
+        (9, ("lora.rank=4", "lora.merge=false")),
         (5, ("training.gradient_accumulation=2",)),  # three steps to an epoch, the last of a single batch
         (7, ("training.epochs=1.5",)),
     ],

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
+from detente.adapter import LoraShape, add_adapters
 from detente.bundle import check_bundle, load_bundle
 from detente.codebook import Codebook
-from detente.errors import ConfigError, DataError, DetenteError, MissingExtraError
+from detente.documents import Paragraph
+from detente.encoders import resolve_encoder
+from detente.errors import BundleError, ConfigError, DataError, DetenteError, MissingExtraError
 from detente.tagger import Tagger
 from detente_training.annotation import LabelledParagraph
-from detente_training.train import last_checkpoint, load_data, train, use_bfloat16
+from detente_training.distil import distil
+from detente_training.run_folder import last_checkpoint
+from detente_training.soft_labels import SoftLabels, read_soft_labels, write_soft_labels
+from detente_training.train import make_trainer, new_model, start_from, train, use_bfloat16
+from detente_training.training_data import load_data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -89,8 +101,6 @@ def test_the_bundle_holds_no_folder_of_the_machine(trained: Path, tiny_encoder: 
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(tiny_config: Config, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     # every further step destroys: the rate is far too high and the first epoch is the best
     sets = ("training.epochs=4", "training.learning_rate=0.9", "training.head_learning_rate=0.9")
     bundle = train(tiny_config(*sets, "training.early_stopping_patience=0"), tmp_path / "run", console=quiet())
@@ -310,8 +320,6 @@ def test_another_codebook(
 def test_lora_is_merged_into_a_whole_bundle(
     tiny_config: Config, tiny_encoder: Path, trained: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file
-
     bundle = train(tiny_config("training.epochs=2", "lora.rank=4", "lora.alpha=8"), tmp_path / "run", console=quiet())
     weights = load_file(bundle / "model.safetensors")
     assert set(weights) == set(load_file(trained / "bundle" / "model.safetensors"))
@@ -333,8 +341,6 @@ def test_other_encoders(
     tmp_path: Path,
     kind: str,
 ) -> None:
-    from safetensors.torch import load_file
-
     networks(kind).encoder.save_pretrained(tmp_path / kind)
     tokenizers(kind).save_pretrained(tmp_path / kind)
     config = tiny_config(f"encoder={tmp_path / kind}", "training.epochs=1", "model.head_dropout=0")
@@ -411,3 +417,224 @@ def test_progress_is_told(tiny_config: Config, tmp_path: Path) -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0].startswith("training on 30 paragraphs of 5 documents, choosing by 12 of 2 others; run folder")
     assert [line[:20] for line in lines if line.startswith("epoch")] == ["epoch 1  validation ", "epoch 2  validation "]
+
+
+# --- soft labels
+
+
+def believed(identifier: str, document: str | None = None, text: str = "Varga said.") -> SoftLabels:
+    """What some teacher believes of a paragraph of three words."""
+    voices = np.array([(0.75, 0.0), (0.0, 0.0), (0.0, 0.0)], dtype=np.float16)
+    stances = np.array([(0.5, 0.25, 0.0, 0.0)], dtype=np.float16)
+    topics = np.array((0.0, 0.25, 1.0), dtype=np.float16)
+    return SoftLabels(identifier, document or identifier, text, topics, 0.5, voices, ((0, 5),), stances)
+
+
+def test_nothing_is_learned_of_documents_that_are_kept_out(
+    tiny_config: Config, corpus: list[LabelledParagraph], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # of the tiny corpus d2 and d7 are validation documents, d5 is a test document
+    kept = [
+        believed("p-0", "pool"),
+        believed("d1:9"),
+        believed("d1#9", "another"),
+        believed("d25:1"),
+        believed("lone"),
+        believed("d0-0", "d0", text=corpus[0].text),  # labelled too
+    ]
+    left_out = [
+        believed("p-1", "d2"),
+        believed("d2:1"),
+        believed("d5#12", "another"),
+        believed("d7:1#2", "d7:1#2"),
+        believed("d2-0", "pool", text=next(p.text for p in corpus if p.id == "d2-0")),  # labelled as one of d2
+    ]
+    write_soft_labels(tmp_path / "soft.parquet", kept + left_out, Codebook.default())
+    with caplog.at_level("WARNING"):
+        data = load_data(tiny_config(f"data.soft={tmp_path / 'soft.parquet'}"), Codebook.default())
+    assert caplog.messages == ["5 paragraphs with soft labels are of validation or test documents: left out"]
+    assert list(data.soft) == [labels.id for labels in kept]
+    assert len(data.labelled) == 30
+    assert data.train[:30] == data.labelled
+    taught = data.train[30:]
+    assert [(p.id, p.document) for p in taught] == [
+        ("p-0", "pool"),
+        ("d1:9", "d1"),
+        ("d1#9", "another"),
+        ("d25:1", "d25"),
+        ("lone", "lone"),
+    ]
+    for p in taught:
+        assert (p.topics, p.voices, p.narrator, p.narrator_labelled, p.split) == (None, None, None, False, "train")
+        assert p.text == "Varga said."
+
+
+def test_soft_labels_of_another_text_are_refused(tiny_config: Config, tmp_path: Path) -> None:
+    write_soft_labels(tmp_path / "soft.parquet", [believed("d0-0", "d0")], Codebook.default())
+    with pytest.raises(
+        DataError, match="the soft labels of d0-0 were made for another text; run `detente distil` again"
+    ):
+        load_data(tiny_config(f"data.soft={tmp_path / 'soft.parquet'}"), Codebook.default())
+
+
+def test_a_run_learns_from_a_teacher(
+    trained: Path, tiny_config: Config, corpus: list[LabelledParagraph], write: Write, tmp_path: Path
+) -> None:
+    # Labels for two documents alone, and none of voices: all that there is of those is what the teacher says.
+    pool = [Paragraph(p.text, f"pool:{p.id}", f"pool:{p.id}", 0) for p in corpus if p.document in ("d3", "d4", "d6")]
+    pool.append(Paragraph("Talks must go on, Varga said. " * 20, "pool:long", "pool:long", 0))  # of several windows
+    known = [Paragraph(p.text, p.id, p.document, 0) for p in corpus if p.document in ("d0", "d2")]
+    distil(Tagger.from_pretrained(trained, device="cpu").reader, [*pool, *known], tmp_path / "soft", "teacher")
+    unmarked = [replace(p, voices=None) for p in corpus if p.document in ("d0", "d1")]
+    few = write(tmp_path / "few.jsonl", [*unmarked, *(p for p in corpus if p.split == "validation")])
+    longer = ("epochs=6", "batch_size=2", "learning_rate=5e-3", "early_stopping_patience=0")
+    config = tiny_config(f"data.soft={tmp_path / 'soft'}", *(f"training.{text}" for text in longer), data=few)
+    console = quiet()
+    bundle = train(config, tmp_path / "run", console=console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith("training on 31 paragraphs of 3 documents (12 of them labelled), choosing by 12 of 2 others")
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert (record["train"]["paragraphs"], record["soft"]["paragraphs"], record["soft"]["unlabelled"]) == (12, 25, 19)
+    assert len(record["soft"]["sha256"]) == 64
+    assert max(entry["eval_voices_f1"] for entry in epochs(tmp_path / "run")) > 0.8
+    (tags,) = Tagger.from_pretrained(bundle, device="cpu").tag_paragraphs(["The king said sanctions must stay."])
+    assert [voice.mention for voice in tags.voices] == ["The king"]
+    taught = read_soft_labels([tmp_path / "soft"], Codebook.default())
+    rows = [replace(labels, topics=labels.topics * np.float16(0.5)) for labels in taught.values()]
+    write_soft_labels(tmp_path / "soft" / "part-00000.parquet", rows, Codebook.default())
+    with pytest.raises(DetenteError, match=r"made from something else \(soft changed\)"):
+        train(config, tmp_path / "run", resume=True, console=quiet())
+
+
+# --- where a run starts
+
+
+STILL = ("training.learning_rate=1e-12", "training.head_learning_rate=1e-12", "training.epochs=1")  # changes nothing
+
+
+def same_weights(bundle: Path, model: DetenteModel) -> bool:
+    saved = load_bundle(bundle).model.state_dict()
+    return all(torch.allclose(weight, saved[name], atol=2e-3) for name, weight in model.state_dict().items())
+
+
+def test_a_run_starts_from_a_bundle(trained: Path, tiny_config: Config, tmp_path: Path) -> None:
+    bundle = train(tiny_config(*STILL, f"start={trained}"), tmp_path / "run", console=quiet())
+    assert same_weights(bundle, load_bundle(trained).model)
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["start"] == check_bundle(trained / "bundle")["files"]["model.safetensors"]
+    assert "start" not in json.loads((trained / "run.json").read_text(encoding="utf-8"))
+
+
+def test_adapters_are_saved_alone_and_gone_on_from(
+    tiny_config: Config, tiny_encoder: Path, trained: Path, tmp_path: Path
+) -> None:
+    lora = ("lora.rank=4", "lora.alpha=8")
+    first = train(tiny_config(*lora, "training.epochs=1", "lora.merge=false"), tmp_path / "first", console=quiet())
+    assert [path.name for path in first.glob("*.safetensors")] == ["adapter.safetensors"]
+    checkpoint = Path(str(last_checkpoint(tmp_path / "first")))
+    best = load_file(checkpoint / "model.safetensors")
+    saved = load_file(first / "adapter.safetensors")
+    assert set(saved) == {name for name in best if not name.startswith("encoder.") or ".lora_" in name}
+    assert all(torch.equal(best[name].half(), weight) for name, weight in saved.items())
+    loaded = load_bundle(first)  # by the local folder that the configuration named
+    assert loaded.model.config.adapter["encoder"] == str(tiny_encoder)
+    assert loaded.model.config.adapter["rank"] == 4
+    whole = load_bundle(trained).model
+    assert set(loaded.model.state_dict()) == set(whole.state_dict())
+    elsewhere = Path(shutil.copytree(tiny_encoder, tmp_path / "elsewhere"))
+    assert same_weights(first, load_bundle(first, str(elsewhere)).model)
+    before = load_file(tiny_encoder / "model.safetensors")
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert (loaded.model.encoder.state_dict()[name] - before[name]).abs().max() > 1e-3  # what was learned is in it
+    # a checkpoint, and the bundle of adapters, are gone on from
+    for place, file in ((checkpoint, checkpoint / "model.safetensors"), (first, first / "adapter.safetensors")):
+        folder = tmp_path / f"from-{place.name}"
+        merged = train(tiny_config(*lora, *STILL, f"start={place}"), folder, console=quiet())
+        assert [path.name for path in merged.glob("*.safetensors")] == ["model.safetensors"]
+        assert load_bundle(merged).model.config.adapter is None
+        assert same_weights(merged, loaded.model)
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        assert record["start"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_start_that_holds_no_weights(tiny_config: Config, tmp_path: Path) -> None:
+    for start in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=f"`start`: {start} is neither a bundle nor a checkpoint: it holds no we"):
+            train(tiny_config(f"start={start}"), tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def built(config: TrainConfig) -> DetenteModel:
+    return new_model(config, resolve_encoder(config.encoder), Codebook.default())[0]
+
+
+def test_a_start_that_does_not_fit(tiny_config: Config, trained: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    whole = trained / "bundle" / "model.safetensors"
+    heads_alone = built(tiny_config())
+    heads_alone.encoder.requires_grad_(False)
+    message = (
+        r"`start`: .*model\.safetensors does not fit the network of this configuration: 14 weights are lacking or have "
+        r"another shape, topic_head\.weight among them; take the same encoder, adapters and heads"
+    )
+    with pytest.raises(BundleError, match=message):
+        start_from(heads_alone, tiny_encoder / "model.safetensors")
+    adapted = built(tiny_config())
+    add_adapters(adapted, LoraShape(4, 8, "all-linear"))
+    with pytest.raises(BundleError, match=r"lora_A\.default\.weight among them"):
+        start_from(adapted, whole)
+    plain = built(tiny_config("model.mention_attention=false"))
+    with pytest.raises(BundleError, match=r": 1 weights are lacking .*stance_head\.0\.weight among them"):
+        start_from(plain, whole)
+    start_from(built(tiny_config()), whole)
+
+
+def test_adapters_start_beside_the_encoders_own_weights(tiny_config: Config, tmp_path: Path) -> None:
+    before, model = built(tiny_config()), built(tiny_config())
+    add_adapters(model, LoraShape(4, 8, "all-linear"))
+    ones = {name: torch.ones_like(weight) for name, weight in model.state_dict().items()}
+    save_file(ones, tmp_path / "ones.safetensors")
+    start_from(model, tmp_path / "ones.safetensors")
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            assert (weight == 1).all(), name
+    embeddings = "embeddings.word_embeddings.weight"
+    kept = model.encoder.base_model.model.state_dict()[embeddings]
+    assert torch.equal(kept, before.encoder.state_dict()[embeddings])
+
+
+# --- schedules and dropout
+
+
+@pytest.mark.parametrize(("schedule", "after", "end"), [("linear", 0.5, 0.0), ("constant", 1.0, 1.0)])
+def test_how_the_rates_go(tiny_config: Config, tmp_path: Path, schedule: str, after: float, end: float) -> None:
+    config = tiny_config(f"training.schedule={schedule}", "training.warmup_ratio=0.1")
+    model, tokenizer = new_model(config, resolve_encoder(config.encoder), Codebook.default())
+    data = load_data(config, Codebook.default())
+    trainer = make_trainer(config, model, tokenizer, Codebook.default(), data, tmp_path / "run", quiet())
+    trainer.create_optimizer_and_scheduler(num_training_steps=100)
+    rates = []
+    for _ in range(100):
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+        rates.append(trainer.lr_scheduler.get_last_lr())
+    encoder, heads = min(rates[9]), max(rates[9])
+    assert (encoder, heads) == pytest.approx((2e-3, 1e-2))  # all the steps of the warm-up are done
+    assert max(rates[4]) == pytest.approx(5e-3)
+    assert max(rates[54]) == pytest.approx(after * 1e-2)
+    assert max(rates[99]) == pytest.approx(end * 1e-2)
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("null", 0.1), ("0", 0.0), ("0.25", 0.25)])
+def test_dropout_between_the_layers(tiny_config: Config, setting: str, expected: float) -> None:
+    model = built(tiny_config(f"model.encoder_dropout={setting}", "model.head_dropout=0.5"))
+    rates = {name: m.p for name, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates["encoder.embeddings.dropout"] == expected
+    assert rates["encoder.encoder.layer.1.output.dropout"] == expected
+    assert rates["encoder.encoder.layer.1.attention.self.dropout"] == 0.0  # off its fast path with any
+    assert rates["dropout"] == rates["stance_head.2"] == 0.5
+
+
+def test_mention_attention_is_asked_for(tiny_config: Config, trained: Path) -> None:
+    assert load_bundle(trained).model.config.mention_attention is True
+    assert load_bundle(trained).model.mention_attention is not None
+    assert built(tiny_config("model.mention_attention=false")).mention_attention is None

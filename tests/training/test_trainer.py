@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from detente_training.config import LoraSettings, TrainConfig, TrainingConfig
+from detente_training.config import TrainingConfig
 from detente_training.dataset import IGNORED
+from detente_training.objective import soft_losses
 from detente_training.trainer import (
     DetenteTrainer,
     EarlyStopping,
@@ -103,10 +104,10 @@ def test_without_decay_by_layer_the_encoder_has_one_rate(networks: Callable[[str
 def test_only_what_is_trained_is_in_a_group(networks: Callable[[str], DetenteModel]) -> None:
     from copy import deepcopy
 
-    from detente_training.train import add_lora
+    from detente.adapter import LoraShape, add_adapters
 
     model = deepcopy(networks("bert"))
-    add_lora(model, TrainConfig(lora=LoraSettings(rank=2)))
+    add_adapters(model, LoraShape(2, 4, "all-linear"))
     found = by_name(model, SETTINGS)
     encoder = {name: value for name, value in found.items() if name.startswith("encoder.")}
     assert encoder
@@ -140,6 +141,45 @@ def test_the_loss_is_the_weighted_sum_of_the_heads(networks: Callable[[str], Det
     parts = [loss(1, 0, 0), loss(0, 1, 0), loss(0, 0, 1)]
     assert min(parts) > 0
     assert loss(1, 2, 0.5) == pytest.approx(parts[0] + 2 * parts[1] + parts[2] / 2)
+
+
+def test_the_loss_against_a_teacher_is_added_with_its_weight(
+    networks: Callable[[str], DetenteModel], tmp_path: Any
+) -> None:
+    model = networks("bert").eval()
+    batch = {
+        "input_ids": torch.full((1, 16), 5),
+        "attention_mask": torch.ones(1, 16, dtype=torch.long),
+        "mentions": torch.tensor([[[1, 3]]]),
+        "topic_labels": torch.tensor([[1, 0, IGNORED]]),
+        "voice_labels": torch.zeros(1, 16, dtype=torch.long),
+        "stance_labels": torch.tensor([[2]]),
+    }
+    taught = {
+        "soft_topics": torch.tensor([[0.5, 0.25, 1.0]]),
+        "soft_voices": torch.full((1, 16, 3), 1 / 3),
+        "soft_stances": torch.tensor([[[0.0, 0.5, 0.25, 0.0]]]),
+    }
+
+    def loss(batch: dict[str, torch.Tensor], soft: float) -> float:
+        weights = {"topics": 1.0, "voices": 2.0, "stance": 0.5, "soft": soft}
+        trainer = DetenteTrainer(
+            model=model,
+            args=TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True),
+            settings=TrainingConfig.model_validate({"loss_weights": weights}),
+            score=None,
+        )
+        with torch.no_grad():
+            return float(trainer.compute_loss(model, batch))
+
+    hard = loss(batch, 3)
+    with torch.no_grad():
+        output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "mentions")})
+    parts = {name: float(value) for name, value in soft_losses(output, taught).items()}
+    soft = parts["topics"] + 2 * parts["voices"] + parts["stance"] / 2
+    assert loss(batch | taught, 0) == pytest.approx(hard)
+    assert loss(batch | taught, 1) == pytest.approx(hard + soft)
+    assert loss(batch | taught, 3) == pytest.approx(hard + 3 * soft)
 
 
 def test_the_order_of_the_rows_is_a_function_of_seed_and_epoch() -> None:

@@ -17,6 +17,8 @@ import pytest
 from detente.errors import DetenteError
 from detente_training import cli
 from detente_training.annotation import LabelledParagraph
+from detente_training.suite import SuiteReport
+from detente_training.whole_files import whole_file
 
 if TYPE_CHECKING:
     from detente_training.config import TrainConfig
@@ -166,6 +168,88 @@ def test_evaluate_is_what_training_wrote(run: Run, trained: Path, corpus_file: P
     assert measured["stance"]["confusion"] == stored["stance"]["confusion"]
 
 
+@pytest.fixture
+def suite_file(write: Write, mark: Callable[..., LabelledParagraph], tmp_path: Path) -> Path:
+    """Two minimal pairs."""
+    texts = {
+        "n-1": ("negation", "{{e|Varga}} said talks must go on.", "{{p|Varga}} said talks must not go on."),
+        "w-1": ("who_said_it", "{{n|Okoro}} said that this was poor.", "{{n|Varga}} said that this was poor."),
+    }
+    rows = [
+        mark(text, f"{pair}-{side}", document=pair, split="test").to_dict() | {"phenomenon": phenomenon}
+        for pair, (phenomenon, *both) in texts.items()
+        for side, text in zip("ab", both, strict=True)
+    ]
+    return write(tmp_path / "pairs.jsonl", rows)
+
+
+def test_evaluate_a_suite(run: Run, trained: Path, suite_file: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = run("evaluate", trained, "--suite", suite_file, "--json", figures, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert f"{trained} on {suite_file}\n" in done.out
+    for shown in ("in question [95%]", "end to end [95%]", "negation", "who_said_it", "all"):
+        assert shown in done.out
+    assert "topics macro-F1" not in done.out
+    content = json.loads(figures.read_text(encoding="utf-8"))
+    assert list(content) == ["model", "suite"]
+    assert content["suite"]["data"] == "pairs.jsonl"
+    report = SuiteReport.from_dict(content["suite"])
+    assert {name: scores.pairs for name, scores in report.phenomena.items()} == {"negation": 1, "who_said_it": 1}
+    assert report.all.pairs == 2
+
+
+def test_evaluate_data_and_a_suite_together(
+    run: Run, trained: Path, corpus_file: Path, suite_file: Path, tmp_path: Path
+) -> None:
+    figures, errors = tmp_path / "figures.json", tmp_path / "errors.jsonl"
+    done = run(
+        "evaluate", trained, corpus_file, "--suite", suite_file, "--split", "validation",
+        "--json", figures, "--errors", errors, "--bootstrap", 0,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out.index("topics macro-F1") < done.out.index("in question [95%]")
+    content = json.loads(figures.read_text(encoding="utf-8"))
+    assert (content["data"], content["split"], content["paragraphs"]) == (["tiny.jsonl"], "validation", 12)
+    assert content["suite"]["all"]["pairs"] == 2
+    documents = {json.loads(line)["document"] for line in errors.read_text(encoding="utf-8").splitlines()}
+    assert documents.isdisjoint({"n-1", "w-1"})
+
+
+def test_evaluate_needs_something_to_measure_on(run: Run, trained: Path) -> None:
+    done = run("evaluate", trained)
+    assert done.code == 1
+    assert done.err.strip() == (
+        "error: there is nothing to measure on; name labelled files or folders after the model, or minimal pairs by "
+        "--suite, as in `detente evaluate small --suite tests/suite`"
+    )
+
+
+def test_options_about_labelled_files_need_labelled_files(run: Run, trained: Path, suite_file: Path) -> None:
+    done = run("evaluate", trained, "--suite", suite_file, "--split", "test", "--by", "style")
+    assert done.code == 1
+    assert done.err.strip() == (
+        "error: --split, --by: meant for labelled files, and none is named; name them after the model, beside --suite, "
+        "or leave this out"
+    )
+
+
+def test_what_is_no_suite_is_told_before_the_work(run: Run, trained: Path, corpus_file: Path) -> None:
+    done = run("evaluate", trained, corpus_file, "--suite", corpus_file)
+    assert done.code == 1
+    assert f"error: {corpus_file} is no suite of minimal pairs:" in done.err
+    assert "`d0-0` names no `phenomenon`" in done.err
+    assert done.out == ""
+
+
+def test_the_encoder_is_passed_on(run: Run, trained: Path, tiny_encoder: Path, corpus_file: Path) -> None:
+    article = ROOT / "examples" / "envoy.txt"
+    for command in (("evaluate", trained, corpus_file), ("tag", article, "--model", trained)):
+        done = run(*command, "--encoder", tiny_encoder)
+        assert done.code == 1
+        assert f"brings its own encoder; leave out {tiny_encoder}" in done.err
+
+
 def test_outputs_that_exist_are_refused(run: Run, trained: Path, corpus_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     out.write_text("mine", encoding="utf-8")
@@ -193,7 +277,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
 
     def fail() -> None:
-        with cli.whole_file(path) as file:
+        with whole_file(path) as file:
             file.write("half")
             raise ValueError("in the middle")
 
@@ -203,7 +287,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
 
     def replace_folder() -> None:
-        with cli.whole_file(tmp_path / "folder") as file:
+        with whole_file(tmp_path / "folder") as file:
             file.write("text")
 
     with pytest.raises(DetenteError, match=r"cannot write .*folder: "):
@@ -267,11 +351,12 @@ def test_the_corpus_commands_are_mounted(run: Run, corpus_file: Path) -> None:
     [
         ((), ("train", "evaluate", "corpus", "tag", "info")),
         (("train",), ("--data", "--set", "--output", "--resume", "detente train configs/quick.yaml")),
-        (("evaluate",), ("--split", "--by", "--json", "--errors", "detente evaluate small training/corpus")),
+        (("evaluate",), ("--suite", "--split", "--by", "--json", "--errors", "detente evaluate small training/corpus")),
+        (("evaluate",), ("--encoder", "detente[base]", "detente evaluate small --suite tests/suite")),
         (("corpus",), ("check", "join")),
         (("corpus", "check"), ("--codebook",)),
         (("corpus", "join"), ("--output", "--text-column")),
-        (("tag",), ("--output", "--long")),
+        (("tag",), ("--output", "--long", "--encoder", "detente[base]")),
         (("info",), ("--card",)),
     ],
 )

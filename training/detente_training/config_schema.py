@@ -50,8 +50,26 @@ class DataConfig(Section):
         "like `files`; its validation documents choose the checkpoint and fit the calibration (those of "
         "`files` do where `target` is empty).",
     )
+    soft: tuple[str, ...] = Field(
+        default=(),
+        description="Soft labels: folders that `detente distil` wrote, one for each teacher. Paragraphs without a "
+        "label are learned from their soft labels alone; those of validation and test documents are left out.",
+    )
+    swap_names: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the labelled training paragraphs in which other states and invented persons take the "
+        "place of those named, so that a stance is not learned by the name.",
+    )
     max_paragraphs: int | None = Field(
         default=None, ge=1, description="Train on this many paragraphs, drawn by `seed`; null: on all."
+    )
+    max_target_paragraphs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Train on this many paragraphs of `target`, drawn by `seed` before `max_paragraphs` counts; with "
+        "one seed a larger number adds to a smaller. null: on all.",
     )
 
     @property
@@ -76,6 +94,22 @@ class ModelConfig(Section):
     )
     overlap_tokens: int = Field(default=64, ge=0, description="Tokens that neighbouring windows share.")
     head_dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before each head.")
+    encoder_dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout between the encoder's layers; null: as it was pretrained. On a CPU it costs a tenth of "
+        "the speed.",
+    )
+    stance_by_poles: bool = Field(
+        default=False,
+        description="The stance head decides pole by pole (mixed is both, neutral is none) instead of choosing one "
+        "of the stances.",
+    )
+    mention_attention: bool = Field(
+        default=True,
+        description="The stance head also reads what a query from the mention finds among the tokens.",
+    )
 
     @model_validator(mode="after")
     def _windows_advance(self) -> ModelConfig:
@@ -97,6 +131,9 @@ class LossWeights(Section):
         description="Weight of the voice loss, a mean over all words, most of them easy: at 1 the others drown it.",
     )
     stance: float = Field(default=1.0, ge=0, description="Weight of the stance loss.")
+    soft: float = Field(
+        default=1.0, ge=0, description="Weight of each head's loss against soft labels beside that against labels."
+    )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossWeights:
@@ -118,6 +155,10 @@ class TrainingConfig(Section):
         default=5e-5, gt=0, lt=1, description="Peak learning rate of the encoder (or of LoRA)."
     )
     head_learning_rate: float = Field(default=5e-4, gt=0, lt=1, description="Peak learning rate of the heads.")
+    schedule: Literal["linear", "constant"] = Field(
+        default="linear",
+        description="How the rates go after the warm-up: down to 0, or on as they are (to be gone on from).",
+    )
     warmup_ratio: float = Field(default=0.06, ge=0, lt=1, description="Share of the steps in which the rates rise.")
     weight_decay: float = Field(
         default=0.01, ge=0, lt=1, description="AdamW's weight decay; biases and norms have none."
@@ -172,6 +213,12 @@ class LoraSettings(Section):
         description="Encoder layers that get one, counted from 0; null: all. Needs `target` as a list.",
     )
 
+    merge: bool = Field(
+        default=True,
+        description="Save complete weights; false: adapters and heads alone, a file of a few megabytes that needs "
+        "the encoder beside it.",
+    )
+
     @model_validator(mode="after")
     def _layers_need_names(self) -> LoraSettings:
         if self.layers is not None and isinstance(self.target, str):
@@ -195,6 +242,11 @@ class TrainConfig(Section):
         ge=0,
         le=2**32 - 1,
         description="Seed of the heads' first weights, dropout, order and subset.",
+    )
+    start: str | None = Field(
+        default=None,
+        description="A bundle, or a checkpoint of a run with the same encoder and adapters, whose weights training "
+        "starts from; null: the pretrained encoder and fresh heads.",
     )
     output: str = Field(default="runs/model", min_length=1, description="Folder of the run; `--output` sets it.")
     data: DataConfig = Field(default_factory=DataConfig, description="Which labelled files are read.")

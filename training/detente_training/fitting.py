@@ -11,13 +11,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from detente.calibration import Calibration
+from detente.decoding import Reading
 from detente.network import NARRATOR_TOKEN, DetenteModel
 from detente.reader import Reader
 from detente_training.dataset import IGNORED, collate, training_windows
 from detente_training.labelled import LabelledParagraph
 from detente_training.matching import match_mentions
 from detente_training.objective import class_loss, topic_loss
-from detente_training.predict import read_labelled_paragraphs
+from detente_training.predict import prediction, read_labelled_paragraphs
+from detente_training.stance_weights import fit_stance_weights
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)  # 2% steps; a model that needs more than this is broken
@@ -29,7 +31,7 @@ def fit_calibration(
     paragraphs: Sequence[LabelledParagraph],
     progress: Callable[[int], None] | None = None,
 ) -> Calibration:
-    """Temperatures that minimise each head's loss, then thresholds that maximise each F1 under them.
+    """Temperatures that minimise each head's loss, thresholds that maximise each F1 under them, then stance weights.
 
     Args:
         model: the trained network.
@@ -40,8 +42,11 @@ def fit_calibration(
     Returns:
         The calibration. A head or topic without labels in `paragraphs` keeps temperature 1 and threshold 0.5.
     """
-    calibration = fit_temperatures(model, reader, paragraphs)
-    return fit_thresholds(replace(reader, calibration=calibration), paragraphs, progress)
+    reader = replace(reader, calibration=fit_temperatures(model, reader, paragraphs))
+    read = read_labelled_paragraphs(reader, paragraphs, progress)
+    calibration = fit_thresholds(reader, paragraphs, [reading for reading, _ in read])
+    predictions = [prediction(reading, marked, reader.codebook, calibration) for reading, marked in read]
+    return replace(calibration, stance_weights=fit_stance_weights(paragraphs, predictions, reader.codebook))
 
 
 @torch.inference_mode()
@@ -83,11 +88,13 @@ def best_temperature(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], loss: L
     return round(float(TEMPERATURES[int(np.argmin(values))]), 4)
 
 
-def fit_thresholds(
-    reader: Reader, paragraphs: Sequence[LabelledParagraph], progress: Callable[[int], None] | None = None
-) -> Calibration:
-    """For each topic, for the voices and for the narrator the threshold with the best F1."""
-    readings = [reading for reading, _ in read_labelled_paragraphs(reader, paragraphs, progress)]
+def fit_thresholds(reader: Reader, paragraphs: Sequence[LabelledParagraph], readings: Sequence[Reading]) -> Calibration:
+    """For each topic, for the voices and for the narrator the threshold with the best F1.
+
+    Args:
+        reader: the reader that read them; thresholds are added to its calibration.
+        readings: what it read in each paragraph.
+    """
     topic_thresholds = {}
     for column, topic in enumerate(reader.codebook.topic_names):
         labelled = [

@@ -227,10 +227,12 @@ def _mention_stances(pairs: _Pairs, codebook: Codebook, resampling: Resampling) 
                 f"paragraph {paragraph.id}: {len(gold)} gold mentions (narrator included), but stances "
                 f"predicted for {len(prediction.gold_stances)}; predict one for each, the narrator first"
             )
-        for stance, probabilities in zip(gold, prediction.gold_stances, strict=True):
-            best = most_probable(probabilities, names)
+        likeliest = [most_probable(probabilities, names) for probabilities in prediction.gold_stances]
+        for number, (stance, best) in enumerate(zip(gold, likeliest, strict=True)):
+            decided = (prediction.gold_decisions or likeliest)[number]
+            probabilities = prediction.gold_stances[number]
             target = _index(stance, names, "stance", paragraph)
-            counts[row, target, _index(best, names, "stance", paragraph)] += 1
+            counts[row, target, _index(decided, names, "stance", paragraph)] += 1
             items.add(probabilities[best], best == stance, row)
     return _stance_report(counts, names, items, resampling)
 

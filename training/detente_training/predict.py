@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from detente.calibration import Calibration
 from detente.codebook import Codebook
-from detente.decoding import Candidate, Reading, found, paragraph_stance
+from detente.decoding import Candidate, Reading, decide, found, paragraph_stance
 from detente.reader import NARRATOR_SPAN, Reader
 from detente_training.labelled import LabelledParagraph
 from detente_training.predictions import PredictedVoice, Prediction
@@ -26,13 +26,13 @@ def read_labelled_paragraphs(
     return reader.read([p.text for p in paragraphs], marks, progress)
 
 
-def _predicted(candidate: Candidate, codebook: Codebook) -> PredictedVoice:
+def _predicted(candidate: Candidate, codebook: Codebook, calibration: Calibration) -> PredictedVoice:
     return PredictedVoice(
         start=candidate.start,
         end=candidate.end,
         narrator=candidate.start is None,
         presence=candidate.presence,
-        stance=codebook.stance_names[int(candidate.stances.argmax())],
+        stance=decide(candidate.stances, codebook, calibration),
         stances=dict(zip(codebook.stance_names, candidate.stances.tolist(), strict=True)),
     )
 
@@ -42,15 +42,16 @@ def prediction(
 ) -> Prediction:
     """Applies the thresholds to a reading."""
     topics = dict(zip(codebook.topic_names, reading.topics.tolist(), strict=True))
-    voices = tuple(_predicted(c, codebook) for c in found(reading, calibration))
+    voices = tuple(_predicted(c, codebook, calibration) for c in found(reading, calibration))
     return Prediction(
         topics=tuple(name for name, p in topics.items() if p >= calibration.topic_threshold(name)),
         topic_probabilities=topics,
         voices=voices,
-        candidates=tuple(_predicted(c, codebook) for c in reading.candidates),
+        candidates=tuple(_predicted(c, codebook, calibration) for c in reading.candidates),
         stance=codebook.union(v.stance for v in voices),
         stance_probabilities=paragraph_stance(reading.candidates, codebook),
         gold_stances=tuple(dict(zip(codebook.stance_names, row, strict=True)) for row in marked),
+        gold_decisions=tuple(decide(row, codebook, calibration) for row in marked),
     )
 
 

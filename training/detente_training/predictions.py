@@ -44,6 +44,7 @@ class Prediction:
         stance_probabilities: of each paragraph stance; empty where the method has none.
         gold_stances: stance probabilities on the gold mentions: the narrator first if gold has one, then the
             gold voices in text order. Empty in every prediction if this was not predicted.
+        gold_decisions: the stance chosen for each of them; empty where it is the most probable one.
     """
 
     topics: tuple[str, ...]
@@ -53,6 +54,7 @@ class Prediction:
     stance: str | None
     stance_probabilities: Mapping[str, float]
     gold_stances: tuple[Mapping[str, float], ...]
+    gold_decisions: tuple[str, ...] = ()
 
 
 def prediction_from_tags(tags: ParagraphTags, gold_stances: Iterable[Mapping[str, float]] = ()) -> Prediction:

@@ -31,7 +31,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from detente_training.config import TrainingConfig
-from detente_training.objective import losses
+from detente_training.objective import losses, soft_losses
 
 Metrics = dict[str, float]
 
@@ -60,6 +60,8 @@ class DetenteTrainer(Trainer):
         outputs = model(**{name: inputs[name] for name in ("input_ids", "attention_mask", "mentions")})
         weights = self.settings.loss_weights
         total = sum(getattr(weights, name) * value for name, value in losses(outputs, inputs).items())
+        taught = soft_losses(outputs, inputs)
+        total += weights.soft * sum(getattr(weights, name) * value for name, value in taught.items())
         return (total, outputs) if return_outputs else total
 
     @property
@@ -138,7 +140,7 @@ def parameter_groups(model: nn.Module, settings: TrainingConfig) -> list[dict[st
     depth = 1 + max((int(m.group(1)) for m in layer_of.values() if m), default=-1)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
-        if name.startswith(("topic_head", "voice_head", "stance_head")):
+        if name.startswith(("topic_head", "voice_head", "stance_head", "mention_attention")):
             rate = settings.head_learning_rate
         else:
             match = layer_of[name]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from detente.checksums import sha256_of
+from detente.encoder_cache import WEIGHTS, cache_folder, check_weights, join_parts
 from detente.errors import BundleError, ConfigError, MissingExtraError
 from detente.hub import hub_in_reach
-from detente_training.encoder_cache import WEIGHTS, cache_folder, check_weights, join_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

