@@ -16,12 +16,12 @@ from rich.console import Console
 
 from detente.codebook import Codebook
 from detente.errors import DataError
+from detente_training.estimates import share
 from detente_training.labelled import LabelledParagraph, check_labelled
-from detente_training.predictions import PredictedVoice, Prediction, gold_mention_stances
+from detente_training.predictions import PredictedVoice, Prediction, decided_stances, gold_mention_stances
 from detente_training.suite import (
     Pair,
     SuiteReport,
-    decided_stances,
     evaluate_suite,
     in_question,
     paragraphs_of,
@@ -29,7 +29,6 @@ from detente_training.suite import (
     render_suite,
     right_end_to_end,
     right_on_gold_mentions,
-    share,
 )
 
 Mark = Callable[..., LabelledParagraph]

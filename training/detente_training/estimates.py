@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 BINS = 10
 INTERVAL = (2.5, 97.5)  # percentiles
+Z = 1.959963984540054  # 97.5th percentile of the standard normal distribution
 _CHUNK = 4_000_000  # resampling weights held at a time
 
 
@@ -146,6 +148,18 @@ def figure(values: Floats, support: int) -> Figure:
         return Figure(value, None, None, support)
     low, high = np.percentile(resampled, INTERVAL)
     return Figure(value, float(low), float(high), support)
+
+
+def share(hits: int, number: int) -> Figure:
+    """The share of `number` (at least 1) cases that are hits, with its 95% Wilson score interval.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+    Statistical Association 22 (1927), 209-212; without continuity correction.
+    """
+    value, spread = hits / number, Z**2 / number
+    centre = (value + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * value * (1 - value) + spread**2 / 4) / (1 + spread)
+    return Figure(value, max(0.0, centre - half), min(1.0, centre + half), number)
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from detente_training.matching import match_mentions
 from detente_training.predictions import (
     PredictedVoice,
     Prediction,
+    decided_stances,
     gold_mention_stances,
     mention_spans,
     most_probable,
@@ -227,12 +228,11 @@ def _mention_stances(pairs: _Pairs, codebook: Codebook, resampling: Resampling) 
                 f"paragraph {paragraph.id}: {len(gold)} gold mentions (narrator included), but stances "
                 f"predicted for {len(prediction.gold_stances)}; predict one for each, the narrator first"
             )
-        likeliest = [most_probable(probabilities, names) for probabilities in prediction.gold_stances]
-        for number, (stance, best) in enumerate(zip(gold, likeliest, strict=True)):
-            decided = (prediction.gold_decisions or likeliest)[number]
-            probabilities = prediction.gold_stances[number]
+        decided = decided_stances(prediction, codebook)
+        for stance, chosen, probabilities in zip(gold, decided, prediction.gold_stances, strict=True):
             target = _index(stance, names, "stance", paragraph)
-            counts[row, target, _index(decided, names, "stance", paragraph)] += 1
+            counts[row, target, _index(chosen, names, "stance", paragraph)] += 1
+            best = most_probable(probabilities, names)
             items.add(probabilities[best], best == stance, row)
     return _stance_report(counts, names, items, resampling)
 

@@ -114,3 +114,9 @@ def most_probable(probabilities: Mapping[str, float], names: Sequence[str]) -> s
     """The label with the highest probability; of equal ones, the first in the codebook's order."""
     order = {name: place for place, name in enumerate(names)}
     return min(probabilities, key=lambda name: (-probabilities[name], order.get(name, len(names))))
+
+
+def decided_stances(prediction: Prediction, codebook: Codebook) -> list[str]:
+    """The stances chosen for the gold mentions: as `Prediction.gold_decisions` has them, else the most probable."""
+    likeliest = (most_probable(probabilities, codebook.stance_names) for probabilities in prediction.gold_stances)
+    return list(prediction.gold_decisions or likeliest)

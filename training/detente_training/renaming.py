@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from detente.errors import DataError
 from detente_training.annotation import LabelledParagraph
-from detente_training.estimates import Figure
+from detente_training.estimates import Figure, share
 from detente_training.naming import (
     BEFORE,
     Person,
@@ -28,17 +27,15 @@ from detente_training.naming import (
     states,
     word_list,
 )
-from detente_training.predictions import Prediction, most_probable
+from detente_training.predictions import decided_stances, gold_mention_stances
 from detente_training.text_edits import Edit, edited
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from detente.codebook import Codebook
     from detente.reader import Reader
 
 ADJECTIVE, PEOPLE = 1, 2  # places among a state's forms
-QUANTILE = 1.959964  # of the normal distribution, for 95%
 # what stands after "the Chinese" where they are the people and it is no adjective
 _AFTER_PEOPLE = re.compile(
     r"['\u2019]|\s*(?:[^\s\w-]|$)|\s(?:and|are|were|have|had|will|would|who|want|say|said|do|did)\b"
@@ -182,12 +179,7 @@ class SwapCount:
     @property
     def share(self) -> Figure:
         """Share of the voices that changed, with its 95% Wilson interval; undefined without voices."""
-        if not self.voices:
-            return Figure(None, None, None, 0)
-        p, n = self.changed / self.voices, self.voices
-        z2 = QUANTILE**2 / n
-        middle, half = p + z2 / 2, math.sqrt(z2 * (p * (1 - p) + z2 / 4))
-        return Figure(p, max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2)), n)
+        return share(self.changed, self.voices) if self.voices else Figure(None, None, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,23 +237,13 @@ def swap_report(
     touched = sorted(set().union(*swapped.values()))
     read = [paragraphs[number] for number in touched]
     read += [new for of_kind in swapped.values() for new in of_kind.values()]
-    stances = iter([_decided(prediction, reader.codebook) for prediction in predict(reader, read, progress)])
+    stances = iter([decided_stances(prediction, reader.codebook) for prediction in predict(reader, read, progress)])
     before = {number: next(stances) for number in touched}
     kinds = {}
     for kind, of_kind in swapped.items():
         same = [was == now for number in of_kind for was, now in zip(before[number], next(stances), strict=True)]
         kinds[kind] = SwapCount(len(of_kind), len(same), same.count(False))
-    return SwapReport(len(paragraphs), sum(map(_gold_voices, paragraphs)), kinds)
-
-
-def _decided(prediction: Prediction, codebook: Codebook) -> list[str]:
-    """The stance given to each gold voice, narrator first, then in text order."""
-    likeliest = (most_probable(probabilities, codebook.stance_names) for probabilities in prediction.gold_stances)
-    return list(prediction.gold_decisions or likeliest)
-
-
-def _gold_voices(paragraph: LabelledParagraph) -> int:
-    return len(paragraph.voices or ()) + (paragraph.narrator is not None)
+    return SwapReport(len(paragraphs), sum(len(gold_mention_stances(paragraph)) for paragraph in paragraphs), kinds)
 
 
 def render_swaps(report: SwapReport) -> RenderableType:

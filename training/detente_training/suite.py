@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -17,14 +16,13 @@ from rich.text import Text
 
 from detente.codebook import Codebook
 from detente.errors import DataError
-from detente_training.estimates import Figure
+from detente_training.estimates import Figure, share
 from detente_training.labelled import LabelledParagraph, Problem, read_labelled
 from detente_training.matching import match_mentions
-from detente_training.predictions import Prediction, gold_mention_stances, mention_spans, most_probable
+from detente_training.predictions import Prediction, decided_stances, gold_mention_stances, mention_spans
 from detente_training.rows import files_at, rows
 from detente_training.tables import show
 
-Z = 1.959963984540054  # 97.5th percentile of the standard normal distribution, for 95% intervals
 _SHOWN = 10  # mistakes that are listed; the rest are counted
 
 
@@ -159,12 +157,6 @@ def paragraphs_of(pairs: Sequence[Pair]) -> list[LabelledParagraph]:
     return [side for pair in pairs for side in pair.sides]
 
 
-def decided_stances(prediction: Prediction, codebook: Codebook) -> list[str]:
-    """The stances decided on for the gold mentions: as `Prediction.gold_decisions` has them, else the likeliest."""
-    likeliest = [most_probable(probabilities, codebook.stance_names) for probabilities in prediction.gold_stances]
-    return list(prediction.gold_decisions) or likeliest
-
-
 def in_question(pair: Pair) -> tuple[list[bool], list[bool]]:
     """For each side, which of its labelled voices (narrator first, then in text order) the pair is about.
 
@@ -248,18 +240,6 @@ def evaluate_suite(pairs: Sequence[Pair], predictions: Sequence[Prediction], cod
 
 def _scores(outcomes: Sequence[tuple[bool, bool, bool]]) -> SuiteScores:
     return SuiteScores(len(outcomes), *(share(sum(right), len(outcomes)) for right in zip(*outcomes, strict=True)))
-
-
-def share(right: int, number: int) -> Figure:
-    """The share of `number` (at least 1) pairs that is right, with its 95% Wilson score interval.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22 (1927), 209-212; without continuity correction.
-    """
-    value, spread = right / number, Z**2 / number
-    centre = (value + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * value * (1 - value) + spread**2 / 4) / (1 + spread)
-    return Figure(value, max(0.0, centre - half), min(1.0, centre + half), number)
 
 
 def render_suite(report: SuiteReport, title: str = "Minimal pairs") -> RenderableType:
