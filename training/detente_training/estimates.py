@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 BINS = 10
 INTERVAL = (2.5, 97.5)  # percentiles
-Z = 1.959963984540054  # 97.5th percentile of the standard normal distribution
+_Z = 1.959963984540054  # 97.5th percentile of the standard normal distribution
 _CHUNK = 4_000_000  # resampling weights held at a time
 
 
@@ -24,8 +24,8 @@ class Figure:
 
     Attributes:
         value: the figure, in [0, 1]; None where it is undefined (nothing of the kind in gold or predictions).
-        low, high: 95% percentile bootstrap interval by document; None without resamples or with fewer than
-            two documents.
+        low, high: 95% interval: percentile bootstrap by document (`figure`), None without resamples or with
+            fewer than two documents; of a share of single cases, Wilson's (`share`).
         support: how many gold items the figure is about; each report says which.
     """
 
@@ -156,7 +156,7 @@ def share(hits: int, number: int) -> Figure:
     Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
     Statistical Association 22 (1927), 209-212; without continuity correction.
     """
-    value, spread = hits / number, Z**2 / number
+    value, spread = hits / number, _Z**2 / number
     centre = (value + spread / 2) / (1 + spread)
     half = math.sqrt(spread * value * (1 - value) + spread**2 / 4) / (1 + spread)
     return Figure(value, max(0.0, centre - half), min(1.0, centre + half), number)

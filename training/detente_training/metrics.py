@@ -29,7 +29,7 @@ from detente_training.predictions import (
     PredictedVoice,
     Prediction,
     decided_stances,
-    gold_mention_stances,
+    gold_stances_to_compare,
     mention_spans,
     most_probable,
     paragraph_stance,
@@ -222,12 +222,7 @@ def _mention_stances(pairs: _Pairs, codebook: Codebook, resampling: Resampling) 
     counts = np.zeros((len(pairs), len(names), len(names) + 1), dtype=np.int64)
     items = Statements()
     for row, (paragraph, prediction) in enumerate(pairs):
-        gold = gold_mention_stances(paragraph)
-        if len(gold) != len(prediction.gold_stances):
-            raise DataError(
-                f"paragraph {paragraph.id}: {len(gold)} gold mentions (narrator included), but stances "
-                f"predicted for {len(prediction.gold_stances)}; predict one for each, the narrator first"
-            )
+        gold = gold_stances_to_compare(paragraph, prediction)
         decided = decided_stances(prediction, codebook)
         for stance, chosen, probabilities in zip(gold, decided, prediction.gold_stances, strict=True):
             target = _index(stance, names, "stance", paragraph)

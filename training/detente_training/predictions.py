@@ -110,6 +110,21 @@ def gold_mention_stances(paragraph: LabelledParagraph) -> list[str]:
     return narrator + [voice.stance for voice in voices]
 
 
+def gold_stances_to_compare(paragraph: LabelledParagraph, prediction: Prediction) -> list[str]:
+    """`gold_mention_stances`, for a prediction that has one for each.
+
+    Raises:
+        DataError: it has more or fewer.
+    """
+    gold = gold_mention_stances(paragraph)
+    if len(gold) != len(prediction.gold_stances):
+        raise DataError(
+            f"paragraph {paragraph.id}: {len(gold)} gold mentions (narrator included), but stances "
+            f"predicted for {len(prediction.gold_stances)}; predict one for each, the narrator first"
+        )
+    return gold
+
+
 def most_probable(probabilities: Mapping[str, float], names: Sequence[str]) -> str:
     """The label with the highest probability; of equal ones, the first in the codebook's order."""
     order = {name: place for place, name in enumerate(names)}

@@ -19,7 +19,7 @@ from detente.errors import DataError
 from detente_training.estimates import Figure, share
 from detente_training.labelled import LabelledParagraph, Problem, read_labelled
 from detente_training.matching import match_mentions
-from detente_training.predictions import Prediction, decided_stances, gold_mention_stances, mention_spans
+from detente_training.predictions import Prediction, decided_stances, gold_stances_to_compare, mention_spans
 from detente_training.rows import files_at, rows
 from detente_training.tables import show
 
@@ -183,12 +183,7 @@ def right_on_gold_mentions(
     Raises:
         DataError: there is not one prediction for each labelled voice.
     """
-    gold = gold_mention_stances(paragraph)
-    if len(gold) != len(prediction.gold_stances):
-        raise DataError(
-            f"paragraph {paragraph.id}: {len(gold)} gold mentions (narrator included), but stances "
-            f"predicted for {len(prediction.gold_stances)}; predict one for each, the narrator first"
-        )
+    gold = gold_stances_to_compare(paragraph, prediction)
     decided = decided_stances(prediction, codebook)
     counted = asked or [True] * len(gold)
     return all(right == given for right, given, counts in zip(gold, decided, counted, strict=True) if counts)
